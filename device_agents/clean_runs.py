@@ -1,7 +1,7 @@
 """Clean runs: those during and before which no other program had the core.
 
-The same rule makes the estimate on the other side (harness/estimates/clean_runs.py, by these constants and places); here it
-decides when a session has enough.
+The estimate on the other side is made by the same rule (harness/estimates/clean_runs.py); here it decides when a session has
+enough.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CleanRuns:
         self.network_loops, self.reference_loops = network_loops, reference_loops
         self._loops = {"network": network_loops, "reference": reference_loops}
         self._baseline_ns = {"network": network_baseline_ns, "reference": reference_baseline_ns}
-        self._was_disturbed = False
+        self._is_cold = False  # the warm-up went before
         self._pending: Runs | None = None
 
     def add(self, times: dict[str, Any]) -> float | None:
@@ -60,19 +60,33 @@ class CleanRuns:
         runs_ns = [*before_ns, times["after_switch_ns"], *network_ns, *after_ns]
         nothing = [0] * len(runs_ns)
         delays_ns, gaps_ns = times.get("delays_ns") or nothing, times.get("gaps_ns") or nothing
+        which = ["network" if first <= place < last else "reference" for place in range(len(runs_ns))]
+        waits_ns = [max(0, delays_ns[place] - self._baseline_ns[of]) for place, of in enumerate(which)]
+        undisturbed, self._is_cold = find_undisturbed(runs_ns, waits_ns, gaps_ns, self._is_cold)
         clean: dict[int, float] = {}
         corrected: dict[int, float] = {}
-        for place, run_ns in enumerate(runs_ns):
-            which = "network" if first <= place < last else "reference"
-            delay_ns = max(0, delays_ns[place] - self._baseline_ns[which])
-            is_disturbed = delay_ns > DISTURBED_SHARE * run_ns
-            if not is_disturbed and not self._was_disturbed and gaps_ns[place] <= COLD_GAP_NS:
-                clean[place] = run_ns / self._loops[which]
-            elif run_ns - delay_ns >= LONG_RUN_NS:
-                corrected[place] = (run_ns - delay_ns) / self._loops[which]
-            self._was_disturbed = is_disturbed
+        for place, of in enumerate(which):
+            own_ns = runs_ns[place] - waits_ns[place]
+            if undisturbed[place]:
+                clean[place] = runs_ns[place] / self._loops[of]
+            elif own_ns >= LONG_RUN_NS:
+                corrected[place] = own_ns / self._loops[of]
         is_cold = ends_cold(before_ns, after_ns)
         return Runs(pick(network, clean, corrected), pick(reference, clean, corrected), is_cold)
+
+
+def find_undisturbed(
+    times_ns: Sequence[float], waits_ns: Sequence[float], gaps_ns: Sequence[int], is_cold: bool
+) -> tuple[list[bool], bool]:
+    """Return which of some runs in a row nobody disturbed, and whether the run after them is cold. is_cold: the first one is."""
+    if not (is_cold or any(waits_ns) or max(gaps_ns) > COLD_GAP_NS):
+        return [True] * len(times_ns), False
+    found = []
+    for place, time_ns in enumerate(times_ns):
+        is_disturbed = waits_ns[place] > DISTURBED_SHARE * time_ns
+        found.append(not (is_disturbed or is_cold or gaps_ns[place] > COLD_GAP_NS))
+        is_cold = is_disturbed
+    return found, is_cold
 
 
 class Runs:

@@ -17,7 +17,7 @@ from statistics import fmean, median
 from typing import TypeVar
 from weakref import ref
 
-from device_agents.clean_runs import COLD_GAP_NS, DISTURBED_SHARE, LONG_RUN_NS, ends_cold, warm_places
+from device_agents.clean_runs import DISTURBED_SHARE, LONG_RUN_NS, ends_cold, find_undisturbed, warm_places
 from device_agents.throttling import number
 from harness.devices.conditions import may_be_shared, others_on_gpu, session_signs
 from harness.records import SessionRecord, Slice
@@ -174,7 +174,7 @@ def settled_network_ns(session: SessionRecord) -> Sequence[int]:
     times_ns, base_ns = settled.network_ns, _baseline(session)[1]
     nothing = (0,) * len(times_ns)
     excesses_ns = [delay_ns - base_ns for delay_ns in settled.delays_ns or nothing]
-    clean, _ = _clean(times_ns, excesses_ns, settled.gaps_ns or nothing, False)
+    clean, _ = find_undisturbed(times_ns, excesses_ns, settled.gaps_ns or nothing, False)
     runs = zip(times_ns[SETTLING_RUNS:], clean[SETTLING_RUNS:], strict=True)
     return [time_ns for time_ns, is_clean in runs if is_clean]
 
@@ -318,7 +318,7 @@ def _models(session: SessionRecord) -> Iterator[tuple[_Model, _Model]]:
                 min(max(delay_ns - base_ns[begin <= place < end], 0.0), time_ns - 1)
                 for place, (time_ns, delay_ns) in enumerate(zip(times_ns, delays_ns, strict=True))
             ]
-        clean, is_cold = _clean(times_ns, excesses_ns, gaps_ns, is_cold)
+        clean, is_cold = find_undisturbed(times_ns, excesses_ns, gaps_ns, is_cold)
         network, reference = (
             _Model(
                 [
@@ -417,20 +417,6 @@ def _least_of(ordered: Sequence[float], count: int) -> float:
         value * comb(total - 1 - place, count - 1) / ways
         for place, value in enumerate(ordered[: total - count + 1])
     )
-
-
-def _clean(
-    times_ns: Sequence[int], excesses_ns: Sequence[float], gaps_ns: Sequence[int], is_cold: bool
-) -> tuple[list[bool], bool]:
-    """Return which of some runs in a row nobody disturbed, and whether the run after them is cold. is_cold: the first one is."""
-    if not (is_cold or any(excesses_ns) or max(gaps_ns) > COLD_GAP_NS):
-        return [True] * len(times_ns), False
-    clean = []
-    for time_ns, excess_ns, gap_ns in zip(times_ns, excesses_ns, gaps_ns, strict=True):
-        is_disturbed = excess_ns > DISTURBED_SHARE * time_ns
-        clean.append(not (is_disturbed or is_cold or gap_ns > COLD_GAP_NS))
-        is_cold = is_disturbed
-    return clean, is_cold
 
 
 def _baseline(session: SessionRecord) -> tuple[float, float]:

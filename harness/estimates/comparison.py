@@ -59,10 +59,10 @@ def compare(
         )
     ratio = a.ratio / b.ratio
     is_same = bool(a.named) and a.named == b.named
-    reaches = [_reaches(one, is_same=is_same) for one in (a, b)]
-    if reaches[0] is None or reaches[1] is None:
+    of_a, of_b = (one.apart if is_same else one.interval for one in (a, b))
+    if of_a is None or of_b is None:
         return Comparison(verdict="tie", ratio=ratio, interval=None, reason="too few slices for an interval")
-    low, high = _interval(ratio, reaches[0], reaches[1])
+    low, high = _interval(ratio, _reach(a.ratio, of_a), _reach(b.ratio, of_b))
     if is_same:
         moved = abs(a.moved - b.moved) + unlikeness(ratio) * min(a.moved, b.moved)
         low, high = combined_interval(ratio, (low, high), moved)
@@ -118,14 +118,6 @@ def _interval(ratio: float, a: tuple[float, float], b: tuple[float, float]) -> t
 def _reach(value: float, interval: tuple[float, float]) -> tuple[float, float]:
     """Return how far an interval reaches below and above its value, in logarithms."""
     return log(value / interval[0]), log(interval[1] / value)
-
-
-def _reaches(one: RatioEstimate, *, is_same: bool) -> tuple[float, float] | None:
-    """Return how far an estimate's interval reaches below and above, in logarithms; None where it has none."""
-    interval = one.apart if is_same else one.interval
-    if interval is None:
-        return None
-    return _reach(one.ratio, interval)
 
 
 def _differences(configurations: Sequence[Configuration]) -> str:

@@ -22,7 +22,6 @@ from statistics import NormalDist, fmean, median, stdev
 import numpy as np
 
 from harness.estimates.clean_runs import (
-    FEWEST_SLICES,
     clean_slices,
     doubt_of,
     settled_network_ns,
@@ -155,7 +154,7 @@ def estimate(
     ratio = median(medians)
     slices = sum(len(values) for values in units)
     interval = apart = None
-    if slices >= (FEWEST_SLICES if coverage == COVERAGE else _fewest_slices(coverage)):
+    if slices >= _fewest_slices(coverage):
         doubt = fmean(doubt_of(session) for session in used)
         interval = _widened(_interval(units, scatter, coverage, seed), doubt)
         apart = interval

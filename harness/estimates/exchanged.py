@@ -89,7 +89,10 @@ def exchanged_estimate(
         moved = [moved_doubt(one, quiet) for sessions, quiet in pairs for one in sessions]
         streamed = fmean(streamed_doubt(one) for sessions in used for one in sessions)
         doubt = max(unlikeness(exp(center)) * fmean(moved), streamed)
-        reach = min(hypot(reach, doubt) + _unseen(used), LARGEST_DEVIATION)
+        unseen = fmean(
+            doubt_of(one) for sessions in used for one in sessions
+        )  # of which the slices' scatter shows nothing
+        reach = min(hypot(reach, doubt) + log(1 + unseen), LARGEST_DEVIATION)
         interval = (exp(center - reach), exp(center + reach))
     names = [one.process for sessions in used for one in sessions]
     return RatioEstimate(
@@ -102,11 +105,6 @@ def exchanged_estimate(
         named=frozenset(names) if all(names) else frozenset(),
         apart=interval,
     )
-
-
-def _unseen(used: Sequence[Sequence[SessionRecord]]) -> float:
-    """Return how far an interval's ends move, in logarithms, for doubts that the slices' scatter does not show."""
-    return log(1 + fmean(doubt_of(session) for sessions in used for session in sessions))
 
 
 def _reach(

@@ -8,7 +8,7 @@ function a kind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -579,7 +579,7 @@ def _shared_caches(sessions: Sequence[SessionRecord], reference: ReferenceLatenc
     if len(known) < len(moved):
         unseen = "the system does not tell whether other cores were busy"
     told = unseen if busy <= OTHERS_SHARE else f"other cores were up to {busy:.0%} busy"
-    if busy > OTHERS_SHARE and any(not _beside_busy_cores(session) for session in moved):
+    if busy > OTHERS_SHARE and any((others_busy(session) or 0.0) <= OTHERS_SHARE for session in moved):
         told += f", or {unseen},"
     if reference.never_quiet:
         told += " in every session, so how fast the reference is on a quiet device is unknown"
@@ -638,10 +638,6 @@ def _gpu_clock(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -
     )
 
 
-def _beside_busy_cores(session: SessionRecord) -> bool:
-    return (others_busy(session) or 0.0) > OTHERS_SHARE
-
-
 def _slow_core(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Finding | None:
     """A core that something unseen slowed in every session: the reference's latency on a quiet device is not known.
 
@@ -665,7 +661,7 @@ def _slow_core(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -
     )
 
 
-def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> list[Finding]:
+def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLatency) -> Iterator[Finding]:
     """The sentinel: how the device's speed compares with that under which its reference latency was taken.
 
     Not of sessions whose caches were shared: `_shared_caches` tells of them, and pairing does not cancel that.
@@ -675,45 +671,27 @@ def _reference_drift(sessions: Sequence[SessionRecord], reference: ReferenceLate
         for session in sessions
         if not shared_caches_doubt(session, reference)
     ]
-    slower = [share for share in shares if share > REFERENCE_SHARE]
-    faster = [share for share in shares if share < -REFERENCE_SHARE]
-    found = []
-    if slower:
-        doubt = fmean(slowed_reference_doubt(session, reference) for session in sessions)
-        itself = (
-            f", which the file itself may have done: its interval is wider by {doubt:.1%}" if doubt else ""
+    quiet = f"stop what else runs on the device and let it cool, then {_FRESH}"
+    itself = ""
+    if doubt := fmean(slowed_reference_doubt(session, reference) for session in sessions):
+        quiet += ", or time the file beside one of its kind (--reference FILE)"
+        itself = f", which the file itself may have done: its interval is wider by {doubt:.1%}"
+    for sign, told, which, so, remedy in (
+        (1, "slower than when quiet", itself, "wall times do not speak of a quiet device", quiet),
+        (-1, "faster than its latency", "", "that latency is not the device's best", "harness measure --recalibrate"),
+    ):  # fmt: skip
+        off = [sign * share for share in shares if sign * share > REFERENCE_SHARE]
+        if not off:
+            continue
+        pairing = f"over {PAIRED_SHARE:.0%}, ratios were seen to move by several percent"
+        if max(off) < PAIRED_SHARE:
+            pairing = "paired timing cancels what slows both alike, not what slows one of them more"
+        yield Finding(
+            kind="reference-drift",
+            message=f"the reference ran up to {max(off):.1%} {told} in {_of(off, sessions)}{which}; {pairing}; {so}",
+            remedy=remedy,
+            cap="B" if max(off) <= PAIRED_SHARE else "C",
         )
-        alike = ", or time the file beside one of its kind (--reference FILE)" if doubt else ""
-        found.append(
-            Finding(
-                kind="reference-drift",
-                message=f"the reference ran up to {max(slower):.1%} slower than when quiet in {_of(slower, sessions)}{itself}; "
-                f"{_what_pairing_does(max(slower))}; wall times do not speak of a quiet device",
-                remedy=f"stop what else runs on the device and let it cool, then {_FRESH}{alike}",
-                cap=_drift_cap(max(slower)),
-            )
-        )
-    if faster:
-        found.append(
-            Finding(
-                kind="reference-drift",
-                message=f"the reference ran up to {-min(faster):.1%} faster than its latency in {_of(faster, sessions)}; "
-                f"{_what_pairing_does(-min(faster))}; that latency is not the device's best",
-                remedy="harness measure --recalibrate",
-                cap=_drift_cap(-min(faster)),
-            )
-        )
-    return found
-
-
-def _what_pairing_does(share: float) -> str:
-    if share < PAIRED_SHARE:
-        return "paired timing cancels what slows both alike, not what slows one of them more"
-    return f"over {PAIRED_SHARE:.0%}, ratios were seen to move by several percent"
-
-
-def _drift_cap(share: float) -> Grade:
-    return "B" if share <= PAIRED_SHARE else "C"
 
 
 def _one_session(summary: RatioEstimate) -> Finding | None:

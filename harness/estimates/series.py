@@ -74,8 +74,8 @@ def dip(ordered: FloatArray) -> float:
             new_high = int(concave[concave >= new_low].min())
         if widest <= least:
             break
-        outside = [_bulge(ordered, a, b, 1) for a, b in _pairs(convex) if b <= new_low]
-        outside += [_bulge(ordered, a, b, -1) for a, b in _pairs(concave) if a >= new_high]
+        outside = [_bulge(ordered, a, b, 1) for a, b in pairwise(convex.tolist()) if b <= new_low]
+        outside += [_bulge(ordered, a, b, -1) for a, b in pairwise(concave.tolist()) if a >= new_high]
         least = max(least, *outside) if outside else least
         if (new_low, new_high) == (low, high):
             break
@@ -127,8 +127,3 @@ def _bulge(ordered: FloatArray, begin: int, end: int, sign: int) -> float:
         ordered[end] - ordered[begin]
     )
     return float(np.max(sign * (places - edge))) + 1
-
-
-def _pairs(corners: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
-    places = corners.tolist()
-    return list(pairwise(places))

@@ -147,7 +147,7 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
         patch.setattr(expected, "take", lambda module: TorchHere())
         patch.setattr(expected, "give_back", lambda process: None)
         patch.setattr(session_runner, "is_contended", lambda session: False)
-        patch.setattr(clean_runs, "_clean", lambda times_ns, *_: ([True] * len(times_ns), False))
+        patch.setattr(clean_runs, "find_undisturbed", lambda times_ns, *_: ([True] * len(times_ns), False))
         yield
 
 

@@ -131,7 +131,7 @@ class _Sessions(_Made[SessionRecord]):
 _selected, _references = _Made[SelectedPredictor](40), _Made[PooledReference](50)
 _estimated, _pooled = _Made[Latency](4000), _Made[Scatter](100)
 _sessions = _Sessions(5000, _estimated, _pooled)  # some 10 kB each
-_find_undisturbed = clean_runs.find_undisturbed
+_find_undisturbed = vars(clean_runs)["find_undisturbed"]
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def select_once(*given: Any, **named: Any) -> SelectedPredictor:
 
 def session_once(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
     """Return the session of a row, the same record of equal rows: which of its runs are clean is then known."""
-    as_usual = clean_runs.find_undisturbed is _find_undisturbed  # not within rigs.short_campaigns.any_core
+    as_usual = vars(clean_runs)["find_undisturbed"] is _find_undisturbed  # not within rigs.short_campaigns.any_core
     return _sessions.get((as_usual, configuration, *row.values()), lambda: read_session(row, configuration))
 
 

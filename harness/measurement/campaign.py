@@ -63,6 +63,8 @@ from harness.measurement.workload import (
 )
 from harness.records import FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
 from harness.store import Store
+from harness.store.maintenance import quarantine
+from harness.store.selection import Selection
 from space.errors import ConfigError, HarnessError
 from space.text import clock, counted
 
@@ -350,6 +352,7 @@ class _CampaignRun:
                 request=self._ask_for(cores, threads),
                 expected=self._expected,
                 keep=self._keep_apart,
+                withdraw=self._withdraw,
                 on_progress=self._report,
                 cancel=self._cancel,
                 circumstances=terms,
@@ -521,6 +524,13 @@ class _CampaignRun:
         """Store a session that is measured again, unless no store could give it back."""
         with suppress(Unstorable):
             self._store.add_session(session, again=self._work.is_record)
+
+    def _withdraw(self, unit: PlannedSession, session: SessionRecord, failure: Failure) -> None:
+        """Set a session apart that was stored, and store the failure that it is. Raises: as `_kept`."""
+        if quarantine(self._store, Selection(sessions=[session.session_id])):
+            self._outcome.measured -= 1
+            self._kept(unit, failure)
+            self._note(f"{session.architecture} is set apart: {failure.message}")
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""

@@ -139,7 +139,7 @@ class SessionRunner:
     """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
-    throttled or contended and is measured again.
+    throttled or contended and is measured again; `withdraw` takes one that was handed on back, for a failure.
     """
 
     link: Link
@@ -150,6 +150,7 @@ class SessionRunner:
     request: CoreRequest
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
+    withdraw: Callable[[PlannedSession, SessionRecord, Failure], None]
     on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
@@ -475,21 +476,39 @@ class SessionRunner:
             "request": self.request.method,
         }
         self._is_distrusted = False
-        summary = self.link.client.run(job, partial(self._take_event, units, builder, take))
+        told: list[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]] = []
+        summary = self.link.client.run(job, partial(self._take_event, units, builder, take, told))
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         is_known = isinstance(conditions, Mapping) and not self._is_distrusted
         self._conditions = conditions if is_known else None
+        if isinstance(conditions, Mapping):
+            self._withdraw_changed(told, conditions)
+
+    def _withdraw_changed(
+        self,
+        told: Sequence[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]],
+        conditions: Mapping[str, Any],
+    ) -> None:
+        """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
+        after = conditions if self.link.phone is None else self.link.phone.beside(conditions)
+        for unit, session, event in told:
+            if changed := changes(unit.use, self.link.hello, after, event):
+                self.withdraw(unit, session, self._changed(unit, changed))
 
     def _take_event(
         self,
         units: Sequence[PlannedSession],
         builder: SessionBuilder,
         take: Take,
+        told: list[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]],
         event: Mapping[str, Any],
     ) -> None:
-        """Take in a worker's event, and hand on what came of a unit with its last one. Raises: Cancelled; as `SessionBuilder`."""
+        """Take in a worker's event, and hand on what came of a unit with its last one, noting it in `told`.
+
+        Raises: Cancelled; as `SessionBuilder`.
+        """
         if self.cancel.is_set():
             raise Cancelled()
         result = builder.add(event)
@@ -501,6 +520,8 @@ class SessionRunner:
             if self.link.phone is not None:
                 result = self.link.phone.joined(result)
             changed = changes(unit.use, self.link.hello, result.conditions_before, event)
+            if not changed:
+                told.append((unit, result, event))
             take(unit, self._changed(unit, changed) if changed else result)
 
     def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:

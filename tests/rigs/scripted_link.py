@@ -48,14 +48,15 @@ class Run:
     """What measuring one network is like; `before` is called when its first event is due.
 
     `refusal`: what the runtime says of it. `error`: what ends the whole job then. `is_contended`: every run waits, and the job
-    ends after it, as the agent ends it. `after`: the conditions after the job that ends with it. `measured`: told last instead.
+    ends after it, as the agent ends it. `after`: the conditions after the job that ends with it, the usual ones by default.
+    `measured`: told last instead.
     """
 
     ratio: float = 2.0
     reference_ns: int = 10_000_000
     is_throttled: bool = False
     is_contended: bool = False
-    after: Mapping[str, Any] = field(default_factory=lambda: COOL)
+    after: Mapping[str, Any] | None = None
     refusal: str = ""
     error: Exception | None = None
     before: Callable[[], None] = lambda: None
@@ -246,7 +247,11 @@ class ScriptedLink:
                 break
         if self.run_error is not None:
             raise self.run_error
-        return {"measured": measured, "cores": job["cores"], "conditions_after": dict(run.after)}
+        return {
+            "measured": measured,
+            "cores": job["cores"],
+            "conditions_after": dict(self.conditions if run.after is None else run.after),
+        }
 
     def weigh(self, job: dict[str, Any]) -> dict[str, Any]:
         """Return the next of `weights`, an answer of the agent's or what is raised."""

@@ -11,7 +11,7 @@ from rigs.watcher import Watcher
 
 from harness.store import Store
 from harness.store.latencies import latencies
-from harness.store.maintenance import quarantine
+from harness.store.maintenance import list_sessions, quarantine
 from harness.store.selection import Selection
 
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
@@ -130,3 +130,18 @@ def test_a_setting_that_cannot_be_read_for_once_is_no_change(store: Store) -> No
     link.conditions = COOL | {"boost": True, "probe_errors": {"gpu_limits": "no such field"}}
     (failure,) = run_scripted(link, store, fresh=True).failures
     assert "boost#off" in failure.message
+
+
+def test_sessions_of_a_worker_under_which_somebody_changed_a_setting_are_set_apart(store: Store) -> None:
+    """Nobody knows which of them ran before that, and the reference latency of one setting would be that of another."""
+    set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
+    link = ScriptedLink([Run(), Run(reference_ns=5_000_000, after=after), Run()], probes=[set_to])
+    link.conditions = set_to
+    observer = Watcher()
+    outcome = run_scripted(link, store, sessions=3, observer=observer)
+    assert (outcome.measured, [one.kind for one in outcome.failures]) == (2, ["conditions-changed"])
+    assert "environment 'nvpmodel#MAXN', not 'nvpmodel#15W'" in outcome.failures[0].message
+    assert [note for note in observer.notes if "is set apart: measured with environment" in note]
+    (configuration,) = store.configurations()
+    assert [level.latency_ns for level in store.reference_levels(configuration)] == [10_000_000] * 2
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [False, True, False]

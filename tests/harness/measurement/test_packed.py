@@ -202,8 +202,8 @@ def test_the_machine_of_a_job_is_noted_as_that_of_a_campaign_over_a_link(
     def on(machine: str) -> Change:
         def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
             for line in lines:
-                if "conditions" in line.get("said", {}):
-                    line["said"]["conditions"]["machine_id"] = machine
+                for name in {"conditions", "conditions_after"} & set(line.get("said", {})):
+                    line["said"][name]["machine_id"] = machine
             return lines
 
         return change

@@ -158,4 +158,5 @@ class FixedPerformance:
             )
 
     def _run(self, script: str, *arguments: str) -> str:
-        return self._adb.script(script, FOLDER, *arguments, timeout_s=TIMEOUT_S).strip()
+        argv = ["sh", "-c", script, "harness", FOLDER, *arguments]
+        return self._adb.shell(argv, timeout_s=TIMEOUT_S).stdout.decode("utf-8", "replace").strip()

@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Iterator, Tuple
+from typing import Any, Callable, Iterator, Mapping, Tuple
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
 from device_agents.names import job_digest
@@ -33,7 +33,7 @@ from device_agents.pacing import Durations, nearest
 from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, parse_entry, whole_entries
 from device_agents.packed_signs import SessionEvents
 from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
-from device_agents.throttling import closed_gates
+from device_agents.throttling import Gate
 from device_agents.whole_files import file_digest, replacing
 
 FORMAT = 1
@@ -65,11 +65,10 @@ class JobDriver:
         self._conditions: Answer = {}  # the latest known, empty when they are too old to trust
         self._limits: dict[str, Any] = self.job["limits"]  # the harness's own numbers
         self._core_patience_s = self._limits["core_patience_s"]
-        self._gate_patience_s = self._limits["gate_patience_s"]
         self._is_begun = False
         self._redos = self._limits["redos"]
         self._cores: list[int] = []
-        self._start_conditions: Answer = {}
+        self._gate = Gate({})
         self._method = ""
         self._done: set[tuple[str, Unit]] = set()
         self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
@@ -229,7 +228,7 @@ class JobDriver:
 
     def _ask_start(self) -> None:
         """Learn the conditions that the job starts with, and how to ask for the cores."""
-        self._start_conditions = self._ask("probe")["conditions"]
+        self._gate = Gate(self._ask("probe")["conditions"])
         self._log("asking for the cores %s" % ", ".join(map(str, self._cores)))
         asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=self.job["threads"])
         granted = [grant["method"] for grant in asked["grants"] if grant["verified"]]
@@ -532,23 +531,19 @@ class JobDriver:
     def _pass_gate(self, use: Use) -> None:
         """Wait until the device is neither throttled nor hot, for as long as the harness would."""
         has_gpu = any(name in use.provider.lower() for name in self._limits["gpu_providers"])
-        waited_s, known = 0.0, self._conditions
-        while True:
-            if not known or (has_gpu and "gpus" not in known):
-                known = self._ask("probe")["conditions"]
-            seen = known if has_gpu else {key: value for key, value in known.items() if key != "gpus"}
-            closed = closed_gates(seen, self._start_conditions)
-            if not closed:
-                self._gate_patience_s = self._limits["gate_patience_s"]
-                return
-            if waited_s >= self._gate_patience_s:
-                self._start_conditions = seen
-                self._gate_patience_s = 0.0 if closed_gates(seen, seen) else self._limits["gate_patience_s"]
-                return
+
+        def heeded(conditions: Answer) -> Answer:
+            return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
+
+        def probe() -> Answer:
+            return heeded(self._ask("probe")["conditions"])
+
+        def tell(closed: Mapping[str, str]) -> None:
             self._log("waiting for the device: %s" % "; ".join(closed.values()))
-            time.sleep(self._limits["gate_poll_s"])
-            waited_s += self._limits["gate_poll_s"]
-            known = {}
+
+        known = self._conditions
+        is_known = known and ("gpus" in known or not has_gpu)
+        self._gate.wait(heeded(known) if is_known else probe(), probe, tell, time.sleep)
 
     def _await_cores(self, method: str) -> list[int]:
         """Return the quietest cores to one who asks for them so, after a wait where all are busy.

@@ -6,7 +6,7 @@ Conditions have the form of docs/protocol.md: an absent probe is an absent key, 
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Callable, Mapping, Sequence
 
 from device_agents.facts import CLOCK_CAPS
 
@@ -28,6 +28,7 @@ NVIDIA_BITS = {
 }
 HOTTER_C = 3.0  # over the campaign's start: sessions of one campaign begin about equally warm
 LOCKED_SHARE = 0.95  # of a locked core's clock: what is read back wavers a little, throttling takes more
+POLL_S, PATIENCE_S = 5.0, 300.0  # of a wait for a device that is not fit
 # What a board keeps in mind of how it was held back: it is compared with the reading before.
 MEMORIES = ("throttled", "over_current")
 
@@ -136,6 +137,46 @@ def closed_gates(conditions: Mapping[str, Any], start_conditions: Mapping[str, A
     if slow := lowered_clock(conditions, clock_limits_khz(start_conditions)):
         gates["clock limit"] = slow
     return gates
+
+
+class Gate:
+    """Readiness check before each session: the device is neither throttled nor hotter than at the start.
+
+    A wait that ran out in vain is not repeated, for some boards settle warmer and some supplies never suffice: the temperatures
+    that it ended with count as the start from then on, and a device that was throttled all the while is let through at once, each
+    session flagged, until it is seen unthrottled.
+    """
+
+    def __init__(self, start_conditions: Mapping[str, Any]) -> None:
+        self._start_conditions = start_conditions
+        self._patience_s = PATIENCE_S
+
+    def wait(
+        self,
+        conditions: Mapping[str, Any],
+        probe: Callable[[], Mapping[str, Any]],
+        tell: Callable[[Mapping[str, str]], object],
+        pause: Callable[[float], object],
+    ) -> dict[str, Any]:
+        """Wait until the device is ready for a session.
+
+        `conditions` are a moment old; while they close the gate, `tell` is told the reasons and `probe` asked anew, for as long
+        as its patience lasts. `pause` waits so many seconds; where it returns something true, the device is asked no more.
+        Returns `waited_s` and, in `closed`, the reasons left against the session, which then runs, flagged hot.
+        """
+        waited_s = 0.0
+        closed = closed_gates(conditions, self._start_conditions)
+        while closed and waited_s < self._patience_s:
+            tell(closed)
+            if pause(POLL_S):
+                return {"waited_s": waited_s, "closed": list(closed.values())}
+            waited_s += POLL_S
+            conditions = probe()
+            closed = closed_gates(conditions, self._start_conditions)
+        if closed:
+            self._start_conditions = conditions
+        self._patience_s = 0.0 if closed and closed_gates(conditions, conditions) else PATIENCE_S
+        return {"waited_s": waited_s, "closed": list(closed.values())}
 
 
 def clock_limits_khz(told: Mapping[str, Any]) -> dict[str, float]:

@@ -200,13 +200,13 @@ def open_results(path: Path, known: Callable[[str], KnownJob]) -> JobResults:
     """
     with _opened(path) as archive:
         entries = _checked_names(path, archive)
-        text = _whole(path, archive, _MANIFEST, MAX_MANIFEST_BYTES)
+        text = b"".join(_pieces(path, archive, _MANIFEST, MAX_MANIFEST_BYTES))
         manifest = _manifest(path, text)
         kept = known(manifest.job)
         code = hmac.new(kept.key.encode(), text, "sha256").hexdigest()
-        if not hmac.compare_digest(code.encode(), _whole(path, archive, _CODE, len(code))):
+        if not hmac.compare_digest(code.encode(), b"".join(_pieces(path, archive, _CODE, len(code)))):
             raise _altered(path, "its manifest has no valid code by the job's key")
-        job = _whole(path, archive, _JOB, MAX_JOB_BYTES)
+        job = b"".join(_pieces(path, archive, _JOB, MAX_JOB_BYTES))
         if manifest.job_digest != kept.job_digest or KnownJob.digest_of(job) != kept.job_digest:
             raise _altered(path, f"its {_JOB} is not that of job {manifest.job}")
         if kept.run not in ("", manifest.run):
@@ -218,7 +218,10 @@ def open_results(path: Path, known: Callable[[str], KnownJob]) -> JobResults:
         if visits != sorted(manifest.files):
             raise _altered(path, "it does not hold the records that its manifest names")
         for visit in visits:
-            if _digest(path, archive, visit) != manifest.files[visit]:
+            digest = hashlib.sha256()
+            for piece in _pieces(path, archive, visit, MAX_VISIT_BYTES):
+                digest.update(piece)
+            if digest.hexdigest() != manifest.files[visit]:
                 raise _altered(path, f"{visit} has another digest than in its manifest")
     return JobResults(path=path, manifest=manifest, job=json.loads(job), visits=tuple(visits))
 
@@ -279,22 +282,12 @@ def _manifest(path: Path, text: bytes) -> Manifest:
     return manifest
 
 
-def _whole(path: Path, archive: zipfile.ZipFile, name: str, limit_bytes: int) -> bytes:
-    """Return an entry's bytes, never more than the limit. Raises: ConfigError."""
-    with archive.open(name) as file:
-        data = file.read(limit_bytes + 1)
-    if len(data) > limit_bytes:
-        raise _altered(path, f"{name} has more than {limit_bytes:,} bytes")
-    return data
-
-
-def _digest(path: Path, archive: zipfile.ZipFile, name: str) -> str:
-    """Return the sha256 of an entry, piece by piece, up to the limit. Raises: ConfigError."""
-    digest, size_bytes = hashlib.sha256(), 0
+def _pieces(path: Path, archive: zipfile.ZipFile, name: str, limit_bytes: int) -> Iterator[bytes]:
+    """Yield an entry's bytes piece by piece, never more than the limit. Raises: ConfigError."""
+    size_bytes = 0
     with archive.open(name) as file:
         while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
             size_bytes += len(piece)
-            if size_bytes > MAX_VISIT_BYTES:
-                raise _altered(path, f"{name} has more than {MAX_VISIT_BYTES:,} bytes")
-    return digest.hexdigest()
+            if size_bytes > limit_bytes:
+                raise _altered(path, f"{name} has more than {limit_bytes:,} bytes")
+            yield piece

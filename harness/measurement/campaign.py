@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
+from device_agents.throttling import Gate
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.link import Link, probe_conditions
@@ -42,7 +43,6 @@ from harness.measurement.events import (
     SessionDone,
     SessionsPlanned,
 )
-from harness.measurement.gate import Gate
 from harness.measurement.plan import CALIBRATION, Options
 from harness.measurement.rounds import LackingSessions, SessionRound, Work
 from harness.measurement.session_runner import (

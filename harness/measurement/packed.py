@@ -42,7 +42,7 @@ from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
 from harness.errors import Cancelled
 from harness.estimates.clean_runs import FAULTS_SHARE, FEWEST_SLICES, STEAL_SHARE
-from harness.measurement import core_gate, gate
+from harness.measurement import core_gate
 from harness.measurement.campaign import (
     CONSECUTIVE_FAILURES,
     NO_MEMORY,
@@ -243,8 +243,6 @@ def _limits() -> dict[str, Any]:
         "hopeless_share": core_gate.HOPELESS_SHARE,
         "core_patience_s": core_gate.PATIENCE_S,
         "core_poll_s": core_gate.POLL_S,
-        "gate_patience_s": gate.PATIENCE_S,
-        "gate_poll_s": gate.POLL_S,
         "gpu_providers": GPU_PROVIDERS,
         "redos": REDOS_A_UNIT,
         "redo_after_s": REDO_AFTER_S,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
+from device_agents.throttling import Gate
 from harness.devices.adb.watch import SOURCE
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import marked_slices
@@ -25,8 +26,7 @@ from harness.estimates.clean_runs import is_contended
 from harness.estimates.outputs import output_limit, why_false
 from harness.measurement.block_runs import BlockRunBuilder
 from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
-from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating
-from harness.measurement.gate import Gate
+from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating, Unready
 from harness.measurement.model_faults import with_remedy
 from harness.measurement.plan import SessionPlan
 from harness.measurement.session_builder import Refused, SessionBuilder
@@ -580,5 +580,8 @@ class SessionRunner:
         elif link.phone is not None:
             known = link.phone.beside(known)
         return self.gate.wait(
-            heeded(known), lambda: heeded(probe_conditions(link)), self.on_progress, self.cancel
+            heeded(known),
+            lambda: heeded(probe_conditions(link)),
+            lambda closed: self.on_progress(Unready(closed=closed)),
+            self.cancel.wait,
         )

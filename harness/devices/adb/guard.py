@@ -21,13 +21,20 @@ SILENCE_S = 10  # without a heartbeat, after which the guard ends the mode
 PERIOD_S = 1.0  # in which it looks for one
 TIMEOUT_S = 20.0  # a guard of before may have to be ended first
 
-# Sets `pid` to the guard of this phone; fails where none runs. A process is known by its id and the time at which it began, the
-# 22nd field of its stat (proc(5)): an id alone is given again. Nothing but the shell is needed: Android's own grep, for one,
-# reads `cmdline` only up to its first NUL.
+# The beginning of each script, whose first argument is the folder. `guard` sets `pid` to the guard of this phone, and fails where
+# none runs; `end` ends that one. A process is known by its id and the time at which it began, the 22nd field of its stat
+# (proc(5)): an id alone is given again. Nothing but the shell is needed: Android's own grep, for one, reads `cmdline` only up to
+# its first NUL.
 _FIND = """
+folder=$1
 guard() {
     read pid born <"$folder/pid" && read stat <"/proc/$pid/stat" && set -- $stat && [ "${22}" = "$born" ] && [ "$3" != Z ]
 } 2>/dev/null
+end() {
+    kill -TERM "$pid"
+    tries=0
+    while guard && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+}
 """
 
 # Arguments: the folder, the seconds between two looks, and how many of them in silence end it. It minds no hang-up: the shell
@@ -69,16 +76,11 @@ off
 
 # Arguments: the folder, the guard's text and its further arguments. Answers `on`, or why not. A guard of before is ended first,
 # for it would switch the mode off later.
-_START = (
-    "folder=$1\n"
-    + _FIND
-    + """
+_START = """
 mkdir -p "$folder" || exit 1
 command -v setsid >/dev/null || { echo "refused: there is no program 'setsid'"; exit 1; }
 if guard; then
-    kill -TERM "$pid"
-    tries=0
-    while guard && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
+    end
     guard && kill -KILL "$pid"
 fi
 echo start >"$folder/beat"
@@ -88,29 +90,19 @@ tries=0
 while [ ! -s "$folder/state" ] && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
 cat "$folder/state"
 """
-)
 
 # Argument: the folder. Ends the guard, or does what one that was killed left undone. Answers `off`, or `held` where it failed.
-_END = (
-    "folder=$1\n"
-    + _FIND
-    + """
-if guard; then
-    kill -TERM "$pid"
-    tries=0
-    while guard && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-fi
+_END = """
+if guard; then end; fi
 if [ -e "$folder/held" ] && ! guard && cmd power set-fixed-performance-mode-enabled false; then
     rm -f "$folder/held" "$folder/pid"
 fi
 if [ -e "$folder/held" ]; then echo held; else echo off; fi
 """
-)
 
 # Arguments: the folder, and a text that differs from the one before. Answers `on`, or `off` where there is no guard any more.
 BEAT = (
-    "folder=$1\n"
-    + _FIND
+    _FIND
     + """
 echo "$2" >"$folder/beat"
 if guard && [ -e "$folder/held" ]; then echo on; else echo off; fi
@@ -119,8 +111,7 @@ if guard && [ -e "$folder/held" ]; then echo on; else echo off; fi
 
 # Argument: the folder. Answers `guarded`, `left` by a guard that was killed, or `off`.
 STATE = (
-    "folder=$1\n"
-    + _FIND
+    _FIND
     + """
 if [ ! -e "$folder/held" ]; then echo off; elif guard; then echo guarded; else echo left; fi
 """
@@ -158,4 +149,5 @@ class FixedPerformance:
             )
 
     def _run(self, script: str, *arguments: str) -> str:
-        return self._adb.script(script, FOLDER, *arguments, timeout_s=TIMEOUT_S).strip()
+        argv = ["sh", "-c", _FIND + script, "harness", FOLDER, *arguments]
+        return self._adb.shell(argv, timeout_s=TIMEOUT_S).stdout.decode("utf-8", "replace").strip()

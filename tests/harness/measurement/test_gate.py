@@ -7,9 +7,9 @@ from typing import Any
 
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 
+from device_agents.throttling import PATIENCE_S, POLL_S, Gate
 from harness.errors import Cancelled, LinkError
-from harness.measurement.events import Event
-from harness.measurement.gate import PATIENCE_S, POLL_S, Gate
+from harness.measurement.events import Unready
 from harness.store import Store
 from harness.store.latencies import latencies
 
@@ -28,53 +28,53 @@ class Probe:
 
 def test_a_device_that_is_fit_waits_for_nothing_and_is_not_asked() -> None:
     probe, cancel = Probe(HOT), StubEvent()
-    gate = Gate(COOL).wait(COOL, probe, print, cancel)
+    gate = Gate(COOL).wait(COOL, probe, print, cancel.wait)
     assert gate == {"waited_s": 0.0, "closed": []}
     assert (probe.asked, cancel.waits_s) == (0, [])
 
 
 def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
-    events: list[Event] = []
+    told: list[Mapping[str, str]] = []
     probe, cancel = Probe(HOT, HOT, COOL), StubEvent()
-    gate = Gate(COOL).wait(HOT, probe, events.append, cancel)
+    gate = Gate(COOL).wait(HOT, probe, told.append, cancel.wait)
     assert gate == {"waited_s": 3 * POLL_S, "closed": []}
     assert (probe.asked, cancel.waits_s) == (3, [5.0] * 3)
-    assert [str(event) for event in events] == [
+    assert [str(Unready(closed=closed)) for closed in told] == [
         "waiting for the device: cpu at 60.0 C, 20.0 C over the campaign's start"
     ] * 3
 
 
 def test_a_gate_that_never_opens_ends_the_patience_and_says_what_closed_it() -> None:
     probe, cancel = Probe(HOT, {"thermal_status": 2}), StubEvent()
-    gate = Gate(COOL).wait(HOT, probe, lambda _: None, cancel)
+    gate = Gate(COOL).wait(HOT, probe, lambda _: None, cancel.wait)
     assert gate == {"waited_s": PATIENCE_S, "closed": ["Android thermal status 2 (moderate)"]}
     assert sum(cancel.waits_s) == 300.0
 
 
 def test_a_board_that_settles_warmer_is_waited_for_once() -> None:
     gate, cancel = Gate(COOL), StubEvent()
-    first = gate.wait(HOT, Probe(HOT), lambda _: None, cancel)
+    first = gate.wait(HOT, Probe(HOT), lambda _: None, cancel.wait)
     assert (first["waited_s"], len(first["closed"])) == (PATIENCE_S, 1)
-    assert gate.wait(HOT, Probe(HOT), lambda _: None, cancel) == {"waited_s": 0.0, "closed": []}
+    assert gate.wait(HOT, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": 0.0, "closed": []}
     hotter = {"temps_c": {"cpu": HOT["temps_c"]["cpu"] + 3.5}}
-    assert gate.wait(hotter, Probe(HOT), lambda _: None, cancel) == {"waited_s": POLL_S, "closed": []}
+    assert gate.wait(hotter, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": POLL_S, "closed": []}
 
 
 def test_a_device_that_never_stops_throttling_is_waited_for_once_and_flagged_each_time() -> None:
     gate, cancel = Gate(COOL), StubEvent()
     throttled = COOL | {"throttled": 0x1}
-    waits = [gate.wait(throttled, Probe(throttled), lambda _: None, cancel) for _ in range(3)]
+    waits = [gate.wait(throttled, Probe(throttled), lambda _: None, cancel.wait) for _ in range(3)]
     assert [wait["waited_s"] for wait in waits] == [PATIENCE_S, 0.0, 0.0]
     assert all("under-voltage" in wait["closed"][0] for wait in waits)
-    gate.wait(COOL, Probe(COOL), lambda _: None, cancel)
-    again = gate.wait(throttled, Probe(throttled), lambda _: None, cancel)
+    gate.wait(COOL, Probe(COOL), lambda _: None, cancel.wait)
+    again = gate.wait(throttled, Probe(throttled), lambda _: None, cancel.wait)
     assert again["waited_s"] == PATIENCE_S, "once it was seen fit, it is worth waiting again"
 
 
 def test_a_wait_that_is_cancelled_asks_the_device_no_more() -> None:
     probe = Probe(HOT)
     cancel = StubEvent(lambda _: cancel.set())
-    Gate(COOL).wait(HOT, probe, lambda _: None, cancel)
+    Gate(COOL).wait(HOT, probe, lambda _: None, cancel.wait)
     assert (probe.asked, len(cancel.waits_s)) == (0, 1)
 
 

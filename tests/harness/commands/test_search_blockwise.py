@@ -40,7 +40,7 @@ from harness.models.accuracy import ModelAccuracy, SplitAccuracy
 from harness.models.exported import ModelFile
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
-from search.blockwise import iterated_search, rounds, seeds
+from search.blockwise import iterated_search, rounds
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, load_library
 from search.distillation.signatures import Signatures
@@ -375,7 +375,7 @@ def redistilled(monkeypatch: pytest.MonkeyPatch) -> None:
         stages = tuple(made_stage(teacher, place, seed=added_seed) for place in (0, 1))
         return BlockLibrary(teacher=teacher, stages=stages)
 
-    monkeypatch.setattr(seeds, "distilled", distilled)
+    monkeypatch.setattr(rounds, "distilled", distilled)
 
 
 def test_several_seeds_answer_with_the_best_by_validation_and_two_intervals(

@@ -29,7 +29,7 @@ from rigs.commands import Done, refused, run
 
 import exporters
 from exporters import Weights
-from harness.blockwise.answer import _accuracies, commands, distil_recipes, model_document
+from harness.blockwise.answer import _figures, commands, distil_recipes, model_document
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
@@ -221,8 +221,14 @@ def test_validation_and_test_accuracies_of_a_training_stand_under_their_own_name
     teacher = load_library(library).teacher
     trained = replace(teacher, test=replace(teacher.test, first=7))
     assert trained.best.val.top1 == 10.0
-    assert _accuracies(trained, False) == {"val_top1_percent": 10.0, "test_top1_percent": 17.5}
-    assert list(_accuracies(trained, True)) == ["synthetic_val_top1_percent", "synthetic_test_top1_percent"]
+    assert _figures(trained.best.val, trained.test, False) == {
+        "val_top1_percent": 10.0,
+        "test_top1_percent": 17.5,
+    }
+    assert list(_figures(trained.best.val, trained.test, True)) == [
+        "synthetic_val_top1_percent",
+        "synthetic_test_top1_percent",
+    ]
 
 
 def test_a_model_file_has_its_own_accuracies_beside_the_networks() -> None:

@@ -33,9 +33,9 @@ from search.distillation.losses import errors
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import fresh_stage
 from search.distillation.teacher_features import StageTask, teacher_features, teacher_network
-from search.training.augment import normalize
 from search.training.history import Epoch, Figures
 from search.training.images import Task
+from search.training.pixel_ops import normalize
 from search.training.recipe import Recipe
 from search.training.stacked_modules import StackedStages, repeated
 from search.training.tasks import load_task

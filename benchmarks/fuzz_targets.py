@@ -289,7 +289,7 @@ def words() -> Target:
     from harness.prediction.request import parse_target
     from harness.query.cost_names import parse_limits
     from search.methods.registry import parse_method
-    from search.training.own_data.source import parse_source
+    from search.training.task_source import parse_source
     from search.training.tasks import parse_synthetic
     from space.selection import select_models
 
@@ -324,7 +324,7 @@ def images() -> Target:
 
     from search.training.own_data.arrays import read_parts
     from search.training.own_data.decoding import Format, decode
-    from search.training.own_data.source import DataSettings
+    from search.training.task_source import DataSettings
 
     form, path = Format(size=8, channels=3, settings=DataSettings(fit="crop")), Path(_folder(), "images.npz")
     pixels = np.arange(192, dtype=np.uint8).reshape(8, 8, 3)

@@ -92,7 +92,8 @@ def check_agreement(chosen: argparse.Namespace) -> Found:
     """Compare the device's numbers with the processor's: augmentation, logits, and the losses of two epochs."""
     import torch
 
-    from search.training.augment import Augmentation, augment_batches
+    from search.training.augment import Augmentation
+    from search.training.pixel_ops import augment_batches
     from search.training.recipe import Recipe
     from search.training.tasks import load_task
     from search.training.training import fresh_network, train
@@ -263,7 +264,8 @@ def augmentation_s(task: Any, batch: int, device: str) -> float:
     """Return the seconds that augmenting one batch takes."""
     import torch
 
-    from search.training.augment import Augmentation, augment
+    from search.training.augment import Augmentation
+    from search.training.pixel_ops import augment
 
     pixels = torch.tensor(task.train.images[:batch], device=device).permute(0, 3, 1, 2)
     noise = torch.Generator().manual_seed(0)

@@ -22,9 +22,8 @@ from scipy.stats import kendalltau
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.latency.block_features import block_features, rows_of, standardized
-from search.methods.linear import SecondOrder
 from search.methods.predictor_loop import GCN_CONFIG, GCN_PAIRS_CONFIG, Predictor
-from search.methods.ridge import fit_ridge_cv
+from search.methods.ridge import SecondOrder, fit_ridge_cv
 from search.proxies import load_batch, proxy_scorer
 from search.proxies.measures import PROXIES
 from search.table.synthetic import Rule, synthetic_accuracies

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.dataframe import RowTable, Tabular
 from harness.models.names import Network, listed_networks, some, space_meant, whole_number
-from search.distillation.library_folder import TEACHER
 from search.distillation.recipe import DistilRecipe, parse_form
 from search.training.own_data.in_memory import task_in_memory
 from search.training.recipe import Recipe, default_recipe
+from search.training.sealed_head import TEACHER
 from search.training.tasks import check_fit, check_split, load_task, load_task_of
 from search.work.distillations import stage_units
 from search.work.local_pool import LocalPool

@@ -227,7 +227,6 @@ def correlation_of(
     predicted: FloatArray,
     true: FloatArray,
     seed: int = 0,
-    coverage: float = COVERAGE,
     draws: int = DRAWS,
 ) -> Estimate:
     """Return the rank correlation of predictions (runs, n) with the truth (n,): the mean over runs, and its interval.
@@ -255,7 +254,7 @@ def correlation_of(
     shares = rng.multinomial(len(found), np.full(len(found), 1 / len(found)), draws).T / len(found)
     means = (found[:, 1:] * shares).sum(axis=0)  # NaN where a resample is all ties: it is left out
     value = float(found[:, 0].mean())
-    low, high = np.nanquantile(means, ((1 - coverage) / 2, (1 + coverage) / 2))
+    low, high = np.nanquantile(means, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2))
     return Estimate(value=value, low=min(float(low), value), high=max(float(high), value), count=judged)
 
 

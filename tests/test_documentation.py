@@ -198,7 +198,7 @@ def test_the_page_on_a_space_of_ones_own_has_each_module_with_its_options_and_th
 
 
 def test_the_page_on_images_of_ones_own_has_each_setting_with_its_default() -> None:
-    from search.training.own_data.source import DataSettings
+    from search.training.task_source import DataSettings
 
     told: dict[str, str] = {}
     for cell, default in re.findall(

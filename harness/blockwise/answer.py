@@ -19,16 +19,15 @@ from harness.prediction.provenance import Provenance, provenance_document
 from harness.query.rows import limit_row
 from harness.store.database import hide
 from harness.version import __version__
-from search.blockwise.candidates import Student
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.iterated_search import Iterated
-from search.blockwise.rounds import Searched
-from search.blockwise.seeds import SeedRun, between_seeds, with_seed
+from search.blockwise.rounds import Searched, SeedRun, between_seeds, with_seed
+from search.blockwise.search import Student
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, StageLibrary
 from search.statistics import COVERAGE, finite
 from search.training.history import Figures
-from search.training.trained import Trained, trained_digest
+from search.training.trained import trained_digest
 
 FORMAT, VERSION = "blockwise-answer", 1
 # The libraries that the numbers come from.
@@ -102,7 +101,7 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "teacher": {
             "architecture": str(teacher.architecture),
             "digest": trained_digest(teacher),
-            **_accuracies(teacher, task.synthetic),
+            **_figures(teacher.best.val, teacher.test, task.synthetic),
         },
         "library": {
             "folder": str(answer.library),
@@ -354,10 +353,6 @@ def _tuned(student: Student, synthetic: bool) -> dict[str, float] | None:
         return None
     figures = _figures(student.tuned_rescored, student.trained.test, synthetic)
     return figures | {f"{_word(synthetic)}epoch_choice_top1_percent": student.trained.best.val.top1}
-
-
-def _accuracies(trained: Trained, synthetic: bool) -> dict[str, float]:
-    return _figures(trained.best.val, trained.test, synthetic)
 
 
 def _figures(val: Figures, test: Figures, synthetic: bool) -> dict[str, float]:

@@ -15,9 +15,7 @@ from search.blockwise.predictor_kinds import (
     PREDICTORS,
     SCRATCH,
     SUM,
-    check_column,
-    check_fit,
-    check_predictor,
+    check_names,
 )
 from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from space.atomic_files import check_output_file
@@ -37,7 +35,7 @@ class BlockwiseRequest:
     `pareto`: costs with a front over predicted accuracy each. `finalists`, `distance`, `fine_tune`: as in `SearchPlan`; None is
     `FINALISTS`, or LANA's number. `results`: the folder of finished trainings, by default in the library's. `device`: where to
     train, as torch names it. `seeds`: the number of searches, each but the first with blocks distilled by another seed
-    (`search.blockwise.seeds`). `verify`: the number of finished networks to measure on the devices of the query's file; `wait_s`:
+    (`search.blockwise.rounds`). `verify`: the number of finished networks to measure on devices of the query's file; `wait_s`:
     the time to wait for a device in use. `output`: the folder for the trained network. `command`: the command line, which the
     answer repeats.
 
@@ -71,8 +69,7 @@ class BlockwiseRequest:
     def __post_init__(self) -> None:
         if self.output is not None:
             check_output(self.output)
-        if self.predictor:
-            check_predictor(self.predictor)
+        check_names(self.predictor, self.fit, self.columns or ())
         self._check_columns()
         self._check_fit()
         if self.fine_tune == 0 and (self.rounds > 1 or self.max_flops is not None):
@@ -96,8 +93,6 @@ class BlockwiseRequest:
 
     def _check_columns(self) -> None:
         columns, kind = self.columns or (), PREDICTORS[self.predictor_name]
-        for name in columns:
-            check_column(name)
         if kind.is_published and columns and columns != kind.columns:
             raise ConfigError(
                 f"--signature {', '.join(columns)}: --predictor {self.predictor_name} is the published form, which reads "
@@ -109,8 +104,6 @@ class BlockwiseRequest:
             )
 
     def _check_fit(self) -> None:
-        if self.fit:
-            check_fit(self.fit)
         if self.fit == SCRATCH and self.trained is None:
             raise ConfigError(
                 f"--fit {SCRATCH} fits networks that 'harness train' trained: name their folder with --trained"

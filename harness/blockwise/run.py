@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.blockwise.answer import BlockwiseAnswer, blockwise_document, student_row
+from harness.blockwise.costs import space_costs
 from harness.blockwise.folder import searched_models, write_answer
-from harness.blockwise.fronts import cost_fronts
+from harness.blockwise.fronts import check_fronts, cost_fronts
 from harness.blockwise.request import BlockwiseRequest
-from harness.blockwise.setup import prepare
 from harness.blockwise.verify import devices_to_verify, verify_students
 from harness.dataframe import Tabular
 from harness.devices.config import Device
@@ -22,23 +22,27 @@ from harness.measurement.campaign import Outcome
 from harness.models.exported import ExportObserver, ModelFile
 from harness.models.names import whole_number
 from harness.prediction.measure import raise_first
+from harness.prediction.provenance import Provenance
 from harness.query.from_store import Limits, observed_by, query_of
+from harness.query.query import check_intervals
 from harness.store import Store
 from harness.store.opening import check_store
-from search.blockwise.defaults import DISTANCE, FINE_TUNE, FINE_TUNE_EPOCHS
+from search.blockwise.choice import check_feasible
+from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE, FINE_TUNE_EPOCHS, FIT_NETWORKS, POOL
 from search.blockwise.iterated_search import Budget, Iterated
-from search.blockwise.rounds import Searched, search_again, search_round
-from search.blockwise.seeds import incumbent, search_seeds
-from search.blockwise.setting import Setting, load_whole_library
+from search.blockwise.predictor_kinds import FINE_TUNED, LANA
+from search.blockwise.predictors import check_count
+from search.blockwise.rounds import Searched, incumbent, search_again, search_round, search_seeds
+from search.blockwise.search import SearchPlan
+from search.blockwise.setting import Setting, fine_tune_recipe, known_accuracies, load_whole_library
 from search.distillation.block_library import BlockLibrary
+from search.training.distillation_loss import Guide
+from search.training.tasks import load_task_of
 from search.work.local_pool import LocalPool
-from search.work.unit_runs import Runner, Watch, logged, run_watched
-from space import Architecture
-
-LEAST = {
-    "finalists": 1, "distance": 1, "fine_tune": 0, "fine_tune_epochs": 1, "fit_networks": 3, "rounds": 1, "seed": 0, "seeds": 1,
-    "verify": 1,
-}  # fmt: skip
+from search.work.results import ResultStore
+from search.work.unit_runs import Runner, RunUnits, Watch, logged, run_watched
+from space import Architecture, SpaceConfig
+from space.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -129,8 +133,9 @@ def search_blocks(
     check_store(store)
     fronts = (pareto,) if isinstance(pareto, str) else tuple(pareto)
     numbers = {
-        "finalists": finalists, "distance": distance, "fine_tune": fine_tune, "fine_tune_epochs": fine_tune_epochs,
-        "fit_networks": fit_networks, "rounds": rounds, "seed": seed, "seeds": seeds, "verify": verify,
+        "finalists": (finalists, 1), "distance": (distance, 1), "fine_tune": (fine_tune, 0), "rounds": (rounds, 1),
+        "fine_tune_epochs": (fine_tune_epochs, 1), "fit_networks": (fit_networks, 3), "seed": (seed, 0), "seeds": (seeds, 1),
+        "verify": (verify, 1),
     }  # fmt: skip
     paths = {
         "trained": trained,
@@ -139,7 +144,7 @@ def search_blocks(
         "output": output,
     }
     given: dict[str, Any] = {
-        name: whole_number(name, value, least=LEAST[name]) for name, value in numbers.items()
+        name: whole_number(name, value, least=least) for name, (value, least) in numbers.items()
     }
     given |= {name: None if path is None else Path(path) for name, path in paths.items()}
     request = BlockwiseRequest(
@@ -238,3 +243,64 @@ def _search(
     if request.rounds == 1 and request.max_flops is None:
         return None, search_round(library, setting)
     return search_again(library, setting, Budget(rounds=request.rounds, flops=request.max_flops))
+
+
+def prepare(
+    request: BlockwiseRequest,
+    library: BlockLibrary,
+    store: Store,
+    run: RunUnits,
+    log: Callable[[str], None],
+) -> tuple[Setting, dict[str, Provenance], tuple[str, ...]]:
+    """Return the setting of all rounds, the provenance of each latency by name, and the costs that have fronts.
+
+    Raises: ConfigError when something does not fit, or no network at all is within the limits.
+    """
+    config = library.config
+    _check_space(request, config)
+    query = request.query.with_devices(store)
+    check_fronts(config, request.pareto, request.predictor_name)
+    fronts = dict.fromkeys(one for name in request.pareto for one in request.query.meant(store, name))
+    fit_networks = 0
+    if request.fit_kind == FINE_TUNED:
+        fit_networks = FIT_NETWORKS if request.fit_networks is None else request.fit_networks
+        check_count(request.predictor_name, config, fit_networks)
+    as_sums = request.predictor_name == LANA  # published with an integer program
+    costs, provenance = space_costs(store, config, query.costs, query.latencies, log, as_sums=as_sums)
+    if query.confident and costs.is_listed:
+        check_intervals(query, costs.listed, provenance)
+    count = request.finalists or (POOL if as_sums else FINALISTS)
+    plan = SearchPlan(finalists=count, fine_tune=request.fine_tune, distance=request.distance)
+    check_feasible(query.constraints, config, costs, plan, confident=query.confident)
+    guide, task = Guide(library.teacher), load_task_of(library.teacher, log)
+    setting = Setting(
+        task=task,
+        costs=costs,
+        constraints=query.constraints,
+        confident=query.confident,
+        plan=plan,
+        predictor=request.predictor_name,
+        columns=request.columns,
+        known=None if request.trained is None else known_accuracies(request.trained, library, task),
+        fit_networks=fit_networks,
+        recipe=fine_tune_recipe(
+            request.fine_tune_recipe, library, epochs=request.fine_tune_epochs, seed=request.seed
+        ),
+        guide={"weight": guide.weight, "temperature": guide.temperature},
+        seed=request.seed,
+        device=request.device,
+        results=ResultStore(folder=request.results or request.library / "results"),
+        run=run,
+        log=log,
+    )
+    return setting, provenance, tuple(fronts)
+
+
+def _check_space(request: BlockwiseRequest, config: SpaceConfig) -> None:
+    """Refuse a space other than the library's. Raises: ConfigError."""
+    asked = request.query.latencies.choice.space
+    if asked not in ("", config.name, config.name.partition("@")[0]):
+        raise ConfigError(
+            f"--library {request.library}: is of space {config.name!r}, and --space names {asked!r}; distill a library of that "
+            "space, or leave --space out"
+        )

@@ -20,10 +20,9 @@ from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
 from harness.query.latencies import LatencySource, measured_estimate
 from harness.query.verify import searched_configurations, searched_devices
-from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
-from search.blockwise.candidates import Student
+from search.blockwise.search import Student
 from search.blockwise.setting import Setting
 from search.table.costs import meets
 from search.training.trained_files import write_weights
@@ -33,7 +32,8 @@ from search.training.trained_files import write_weights
 class Verdict:
     """The best student that is within the limits as measured, or the best of all where no student is.
 
-    `measured` are latencies by device and network's text, `outcomes` those of the campaigns.
+    `measured` are latencies by device and network's text, without networks that could not be measured and, unless they were asked
+    for, those of grade D; `outcomes` are those of the campaigns.
     """
 
     student: Student
@@ -85,59 +85,24 @@ def verify_students(
             Finished(architecture=student.architecture, path=path, digest=digest, calibration=calibration)
         )
     setting.log(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
-    measured, outcomes = measure_finished(
-        finished,
-        configurations,
-        devices,
-        store,
-        observer,
-        cache_dir=folder / "fragments",
-        coverage=source.coverage,
-        wait_s=wait_s,
+    models = FinishedModels(
+        finished, students[0].architecture.config, folder / "fragments", on_progress=observer.export
     )
-    measured = {name: _trusted(name, rows, source, setting) for name, rows in measured.items()}
-    for student in students:
-        _report(student, measured, setting)
-    for student in students:
-        if is_within(student, measured, setting):
-            return Verdict(student=student, measured=measured, within=True, outcomes=outcomes)
-    return Verdict(student=students[0], measured=measured, within=False, outcomes=outcomes)
-
-
-def measure_finished(
-    finished: Sequence[Finished],
-    configurations: Mapping[str, Configuration],
-    devices: Mapping[str, Device],
-    store: Store,
-    observer: ExportObserver,
-    *,
-    cache_dir: Path,
-    coverage: float,
-    wait_s: float = 0.0,
-) -> tuple[dict[str, dict[str, Latency]], tuple[Outcome, ...]]:
-    """Measure finished networks under each configuration; return latencies by device and network's text, and outcomes.
-
-    A network that could not be measured is absent.
-    """
-    models = FinishedModels(finished, finished[0].architecture.config, cache_dir, on_progress=observer.export)
     outcomes = measure_finalists(configurations.values(), devices, models, store, observer, wait_s=wait_s)
-    found = {}
+    measured = {}
     for name, configuration in configurations.items():
         networks = {one.key(configuration.precision): str(one.architecture) for one in finished}
-        rows = latencies(store, configuration, [*networks], purpose=PURPOSE, coverage=coverage)
-        found[name] = {networks[row.graph_hash]: row for row in rows}
-    return found, tuple(outcomes)
-
-
-def _trusted(
-    name: str, rows: dict[str, Latency], source: LatencySource, setting: Setting
-) -> dict[str, Latency]:
-    """Return a device's rows; those of grade D are left out and logged, unless the source admits them."""
-    kept, apart = set_apart(list(rows.values()), take=source.doubtful)
-    if apart:
-        setting.log(f"{name}: {apart}")
-    keys = {row.graph_hash for row in kept}
-    return {network: row for network, row in rows.items() if row.graph_hash in keys}
+        rows = latencies(store, configuration, [*networks], purpose=PURPOSE, coverage=source.coverage)
+        kept, apart = set_apart(rows, take=source.doubtful)
+        if apart:
+            setting.log(f"{name}: {apart}")
+        measured[name] = {networks[row.graph_hash]: row for row in kept}
+    for student in students:
+        _report(student, measured, setting)
+    best = next((one for one in students if is_within(one, measured, setting)), None)
+    return Verdict(
+        student=best or students[0], measured=measured, within=best is not None, outcomes=tuple(outcomes)
+    )
 
 
 def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> bool:

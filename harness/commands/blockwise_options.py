@@ -151,19 +151,13 @@ class BlockwiseOptions:
 
     def check(self) -> None:
         """Raise ConfigError without a library, or for the name of none, before anything is loaded."""
-        from search.blockwise.predictor_kinds import check_column, check_fit, check_predictor
+        from search.blockwise.predictor_kinds import check_names
 
         if self.library is None:
             raise ConfigError(
                 f"--method {METHOD} searches a library of blocks: name it with --library; 'harness distill' makes one"
             )
-        for check, texts in (
-            (check_predictor, [self.predictor]),
-            (check_fit, [self.fit]),
-            (check_column, self.signature or []),
-        ):
-            for text in filter(None, texts):
-                check(text)
+        check_names(self.predictor, self.fit, self.signature or ())
 
     def request(self, **others: Any) -> BlockwiseRequest:
         """Return the request of a search; `others` are fields that other searches have, too.

@@ -101,7 +101,7 @@ def _library_request(
     options: QueryOptions, blockwise: BlockwiseOptions, asked: SearchOptions, store_url: str
 ) -> BlockwiseRequest:
     """Return the request of a search of a library, once all that it names is there. Raises: ConfigError."""
-    from search.distillation.library_folder import check_library
+    from search.training.sealed_head import check_library
 
     blockwise.check()
     with open_store(store_url) as store:

@@ -41,7 +41,7 @@ from harness.models.accuracy import (
 from harness.models.names import select_architecture
 from harness.records import PARTS
 from harness.version import __version__
-from search.training.own_data.source import is_own
+from search.training.task_source import is_own
 from search.training.tasks import load_task
 from space import BLOX, Architecture, Space, SpaceConfig, find_space, user_paths
 from space.atomic_files import check_output_file, holds_file, write_file

@@ -13,7 +13,7 @@ from harness.output.layout import PrintedTable
 from harness.output.search_text import print_front
 from harness.output.tables import interval_text, print_json, print_table
 from harness.output.terminal import echo
-from search.blockwise.seeds import between_seeds
+from search.blockwise.rounds import between_seeds
 from search.table.constraints import amount_text
 from search.training.images import uses_text
 from search.training.task_source import MARK
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from harness.blockwise.answer import BlockwiseAnswer
     from harness.blockwise.run import BlockwiseResult
-    from search.blockwise.candidates import Student
     from search.blockwise.fit_networks import FitCost
+    from search.blockwise.search import Student
     from search.statistics import Estimate
 
 CANDIDATES = 10  # shown

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.blockwise.predictors_linear import FittedModel
 from search.blockwise.signature_features import SignatureFeatures
 from search.statistics import conformal_interval, fewest_scores
 from space.errors import ConfigError
@@ -23,6 +22,7 @@ FEWEST = 3  # networks with accuracies; of fewer no model can be made without on
 COVERAGE = 0.90
 AT_ONCE = 4_000_000  # predictions of left-out models held in memory
 
+FittedModel = Callable[[IndexArray], FloatArray]  # networks (n,) -> predictions (n,)
 Maker = Callable[[SignatureFeatures, IndexArray, FloatArray], FittedModel]
 
 
@@ -99,10 +99,10 @@ def fitted(
     accuracies: FloatArray,
     fold_of: IndexArray,
 ) -> FittedPredictor:
-    """Make a model of all networks (n,) and their accuracies (n,), and one without each fold of `fold_of` (n,)."""
+    """Make a model of all networks (n,) and their accuracies (n,), and one without each fold of `fold_of` (n,), if it has any."""
     left_out = []
-    predicted = np.empty(len(indices))
-    for fold in range(int(fold_of.max()) + 1):
+    predicted = np.full(len(indices), np.nan)
+    for fold in range(int(fold_of.max(initial=-1)) + 1):
         is_out = fold_of == fold
         model = make(features, indices[~is_out], accuracies[~is_out])
         predicted[is_out] = model(indices[is_out])

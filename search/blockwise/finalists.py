@@ -8,7 +8,7 @@ arXiv:2107.10624) collects about 100 solutions of its integer program in this wa
 those before.
 
 `from_scores` looks at every network of a space that can be enumerated, `from_list` at those it is given, and
-`search.blockwise.finalists_integer_program` at those that come first in a space of any size.
+`search.blockwise.by_integer_program` at those that come first in a space of any size.
 """
 
 from __future__ import annotations

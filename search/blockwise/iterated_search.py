@@ -1,10 +1,10 @@
 """Iterated search without a good teacher: the network found is the next teacher, while accuracy improves.
 
-    done = iterate(first, do_round, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
+    (done,) = iterate([first], do_rounds, Budget(rounds=4, flops=1e15), expect=lambda teacher: ...)
     done.best                      # the trained network that is best on the images that decide, the first teacher among them
     [round.gain for round in done.rounds], done.stop
 
-Blox (arXiv:2210.07271) asks whether one can search blockwise without a good teacher. A round, given as `do_round`, distills a
+Blox (arXiv:2210.07271) asks whether one can search blockwise without a good teacher. A round, given as `do_rounds`, distills a
 library from the teacher, searches, and fine-tunes; its winner is the teacher of the next round. Rounds keep their work by
 content (`search.work`), so that an iteration that was killed resumes when it is called again. Decisions depend on FLOPs and on
 images other than test images, never on a clock.
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from search.blockwise.candidates import quality
+from search.blockwise.search import quality
 from search.checked import Checked, Range
 from search.training.history import Figures
 from space.errors import ConfigError
@@ -115,34 +115,6 @@ def val_of(trained: Trained) -> Figures:
 
 
 def iterate(
-    first: Trained,
-    do_round: Callable[[int, Trained], RoundResult],
-    budget: Budget,
-    *,
-    expect: Callable[[Trained], float] = lambda teacher: 0.0,
-    val: Val = val_of,
-    deciding: str = DECIDING,
-    on_round: Callable[[Round], None] = lambda done: None,
-) -> Iterated:
-    """Search round after round, each winner the next teacher, from `first` on, until the budget or the gains end.
-
-    `do_round(number, teacher)` does a round, numbered from 1; `expect(teacher)` returns its maximum cost in FLOPs; `val`
-    evaluates teachers and winners, by default by the figures that chose their epochs; `deciding` names its images in messages. A
-    winner that is no better than its teacher ends the iteration.
-
-    Raises:
-        ConfigError: the budget does not allow a single round.
-    """
-
-    def do_rounds(number: int, teachers: Mapping[int, Trained]) -> Mapping[int, RoundResult]:
-        return {run: do_round(number, teacher) for run, teacher in teachers.items()}
-
-    return iterate_together(
-        [first], do_rounds, budget, expect=expect, val=val, deciding=deciding, on_round=on_round
-    )[0]
-
-
-def iterate_together(
     firsts: Sequence[Trained],
     do_rounds: Callable[[int, Mapping[int, Trained]], Mapping[int, RoundResult]],
     budget: Budget,
@@ -152,9 +124,15 @@ def iterate_together(
     deciding: str = DECIDING,
     on_round: Callable[[Round], None] = lambda done: None,
 ) -> list[Iterated]:
-    """Run `iterate` from several teachers at once, round by round, so that their work runs in parallel.
+    """Search round after round, each winner the next teacher, from each of `firsts` on, until the budget or the gains end.
 
-    `do_rounds(number, teachers)` does the round of each unfinished iteration, by its place in `firsts`. Each has the budget.
+    `do_rounds(number, teachers)` does the round, numbered from 1, of each unfinished iteration, by its place in `firsts`, so that
+    their work runs in parallel; each has the budget. `expect(teacher)` returns a round's maximum cost in FLOPs; `val` evaluates
+    teachers and winners, by default by the figures that chose their epochs; `deciding` names its images in messages. A winner
+    that is no better than its teacher ends its iteration.
+
+    Raises:
+        ConfigError: the budget does not allow a single round.
     """
     runs = [
         _Iteration(teacher=first, best=first, teacher_val=figures, best_val=figures)

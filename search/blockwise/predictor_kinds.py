@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -44,23 +44,14 @@ PREDICTORS: Mapping[str, PredictorKind] = MappingProxyType(
 )
 
 
-def check_predictor(text: str) -> None:
-    """Raise ConfigError for a text of --predictor that names none."""
-    _check("--predictor", text, PREDICTORS)
-
-
-def check_fit(text: str) -> None:
-    """Raise ConfigError for a text of --fit that names none."""
-    _check("--fit", text, FITS)
-
-
-def check_column(text: str) -> None:
-    """Raise ConfigError for a text of --signature that names none."""
-    _check("--signature", text, COLUMNS)
-
-
-def _check(option: str, text: str, known: Collection[str]) -> None:
-    if text not in known:
-        raise ConfigError(
-            f"{option} {text!r} is unknown{did_you_mean(text, known)} (known: {', '.join(known)})"
-        )
+def check_names(predictor: str, fit: str, columns: Iterable[str]) -> None:
+    """Raise ConfigError for an unknown name of --predictor or --fit, where they are given, or --signature."""
+    for option, texts, known in (
+        ("--predictor", filter(None, [predictor]), PREDICTORS),
+        ("--fit", filter(None, [fit]), FITS),
+        ("--signature", columns, COLUMNS),
+    ):
+        for text in texts:
+            if text not in known:
+                near = did_you_mean(text, known)
+                raise ConfigError(f"{option} {text!r} is unknown{near} (known: {', '.join(known)})")

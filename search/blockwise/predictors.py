@@ -16,16 +16,24 @@ evaluate(fitted)                                  # search.blockwise.predictors_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
-from search.blockwise.cross_validation import FEWEST, FittedPredictor, Maker, check_known, deal, fitted
+from search.blockwise.cross_validation import (
+    FEWEST,
+    FittedModel,
+    FittedPredictor,
+    Maker,
+    check_known,
+    deal,
+    fitted,
+)
 from search.blockwise.predictor_kinds import DONNA, GCN, LANA, LINEAR, PREDICTORS, SECOND_ORDER, SUM
 from search.blockwise.predictors_linear import (
-    FittedModel,
+    Sums,
     fit_least_squares,
     fit_linear,
     fit_second_order,
@@ -35,6 +43,7 @@ from search.blockwise.predictors_linear import (
 from search.blockwise.signature_features import SignatureFeatures, features_of
 from search.distillation.signatures import Signatures
 from search.methods.predictor_loop import GCN_CONFIG
+from search.methods.ridge import Quadratic
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.indexing import FloatArray, IndexArray
@@ -51,11 +60,13 @@ def fit(
     seed: int = 0,
     *,
     hyperparameters: GcnConfig = GCN_CONFIG,
+    cross_validate: bool = True,
 ) -> FittedPredictor:
     """Fit a predictor to networks (n,) and their accuracies in percent (n,), and once more without each fold of them.
 
     `columns` are signatures, by default those of its kind; "sum" takes one. Without networks "sum" and "lana" give scores that
-    only rank. `seed` deals folds and draws the initial weights of the "gcn", whose `hyperparameters` these are.
+    only rank. `seed` deals folds and draws the initial weights of the "gcn", whose `hyperparameters` these are. Unless it is to
+    `cross_validate`, there are no folds, and so neither errors nor intervals.
 
     Raises:
         ConfigError: no such predictor or column; too few networks, one given twice, an accuracy that is not finite; a
@@ -64,14 +75,14 @@ def fit(
     features = _features(name, signatures, columns)
     indices = np.asarray(indices, dtype=np.int64)
     scores = np.asarray([] if accuracies is None else accuracies, dtype=np.float64)
-    ranks = PREDICTORS[name].ranks
-    if ranks and not len(indices) and not len(scores):
-        return _unfitted(name, features)
+    sums = raw_sums(features) if PREDICTORS[name].ranks else None
+    if sums is not None and not len(indices) and not len(scores):
+        return replace(fitted(name, features, lambda *_: sums, indices, scores, _NONE), in_percent=False)
     check_known(name, features, indices, scores, fewest(name, features.config))
-    fold_of = deal(indices, PREDICTORS[name].one_by_one, seed)
+    fold_of = deal(indices, PREDICTORS[name].one_by_one, seed) if cross_validate else _NONE
     made = fitted(name, features, _maker(name, seed, hyperparameters), indices, scores, fold_of)
     # The sums themselves rank without an accuracy; lines fitted without one network each would only blur their order.
-    return replace(made, ranking=raw_sums(features)(indices)) if ranks else made
+    return made if sums is None else replace(made, ranking=sums(indices))
 
 
 def fewest(name: str, config: SpaceConfig) -> int:
@@ -96,53 +107,10 @@ def additive(fitted: FittedPredictor) -> tuple[FloatArray, float] | None:
     None for "gcn", and for "second-order" unless leave-one-out left out the products of different stages. Blocks of unknown
     signature have NaN, which no integer program takes: leave them out.
     """
-    found = fitted.model.additive()
+    found = fitted.model.additive() if isinstance(fitted.model, Sums | Quadratic) else None
     if found is None:
         return None
     return np.where(fitted.features.known, found[0], np.nan), found[1]
-
-
-class SignaturePredictor:
-    """A `search.methods.predictor_loop.Predictor` on signatures, without cross-validation."""
-
-    def __init__(
-        self,
-        name: str,
-        signatures: Signatures,
-        columns: Sequence[str] | None = None,
-        seed: int = 0,
-        *,
-        hyperparameters: GcnConfig = GCN_CONFIG,
-    ) -> None:
-        """Choose a predictor and its columns, as `fit` does."""
-        self._name = name
-        self._features = _features(name, signatures, columns)
-        self._make = _maker(name, seed, hyperparameters)
-        self._model: FittedModel | None = raw_sums(self._features) if PREDICTORS[name].ranks else None
-
-    def fit(self, indices: IndexArray, scores: FloatArray) -> None:
-        """Refit on networks (n,) and their accuracies (n,), n of 1 or more; a sum has nothing to fit.
-
-        Raises:
-            ConfigError: as `search.blockwise.predictors.fit`, but for the least number of networks.
-        """
-        indices, scores = np.asarray(indices, dtype=np.int64), np.asarray(scores, dtype=np.float64)
-        check_known(self._name, self._features, indices, scores, 1)
-        if not PREDICTORS[self._name].ranks:
-            self._model = self._make(self._features, indices, scores)
-
-    def predict(self, indices: IndexArray) -> FloatArray:
-        """Return a score for each network, (n,), higher being better.
-
-        Raises:
-            ConfigError: a network's signature is unknown.
-            ValueError: it was not fitted, and is no sum.
-        """
-        if self._model is None:
-            raise ValueError(f"predictor {self._name!r}: predict was called before fit")
-        indices = np.asarray(indices, dtype=np.int64)
-        self._features.check(indices)
-        return self._model(indices)
 
 
 def _features(name: str, signatures: Signatures, columns: Sequence[str] | None) -> SignatureFeatures:
@@ -181,45 +149,13 @@ def _maker(name: str, seed: int, hyperparameters: GcnConfig) -> Maker:
     return makers[name]
 
 
-def _unfitted(name: str, features: SignatureFeatures) -> FittedPredictor:
-    """Return the unfitted sums: a ranking without accuracies."""
-    nothing = np.array([], dtype=np.float64)
-    return FittedPredictor(
-        name=name,
-        features=features,
-        model=raw_sums(features),
-        in_percent=False,
-        indices=_NONE,
-        accuracies=nothing,
-        leave_out=nothing,
-        ranking=nothing,
-        fold_of=_NONE,
-        left_out=(),
-    )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Graphs:
-    """Predict by a fitted GCN, in which a block's signatures are features of all nodes of its stage, beside its ops."""
-
-    predictor: GcnPredictor
-
-    def __call__(self, indices: IndexArray) -> FloatArray:
-        """Return a prediction for each network, (n,)."""
-        return self.predictor.predict(indices)
-
-    def additive(self) -> None:
-        """Return None: a GCN is no sum over stages."""
-        return None
-
-
 def fit_gcn(
     features: SignatureFeatures,
     indices: IndexArray,
     accuracies: FloatArray,
     seed: int = 0,
     hyperparameters: GcnConfig = GCN_CONFIG,
-) -> Graphs:
+) -> FittedModel:
     """Fit a GCN to networks (n,) and their accuracies (n,); their order does not matter.
 
     Positive columns enter as logarithms: a network learns badly from a feature that is large for one block alone. All stages
@@ -229,4 +165,4 @@ def fit_gcn(
     predictor = GcnPredictor(features.config, hyperparameters, seed, known)
     order = np.argsort(indices)  # the seed deals batches by place
     predictor.fit(indices[order], accuracies[order])
-    return Graphs(predictor=predictor)
+    return predictor.predict

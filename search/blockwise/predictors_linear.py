@@ -6,7 +6,6 @@ Every model is fitted to features and accuracies of some networks, and predicts 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -14,18 +13,6 @@ from search.blockwise.signature_features import HIGHER_IS_BETTER, SignatureFeatu
 from search.methods.ridge import PRODUCT_SCALES, Quadratic, fit_quadratic
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
-
-
-class FittedModel(Protocol):
-    """A fitted predictor of networks from their blocks."""
-
-    def __call__(self, indices: IndexArray) -> FloatArray:
-        """Return a prediction for each network, (n,)."""
-        ...
-
-    def additive(self) -> tuple[FloatArray, float] | None:
-        """Return the additive effect of each block in each stage, (stages, B), and a constant; None if not additive."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,7 +30,7 @@ class Sums:
         return total
 
     def additive(self) -> tuple[FloatArray, float]:
-        """Return the scores, (stages, B), and the constant."""
+        """Return the additive effect of each block in each stage, (stages, B), and the constant."""
         return self.scores, self.constant
 
 

@@ -2,19 +2,25 @@
 
 searched = search_round(library, setting)
 iterated, searched = search_again(library, setting, Budget(rounds=3))     # each round's best is the next teacher
+
+Several seeds: each distills libraries, chooses finalists and fine-tunes networks of its own. The first seed is that of the given
+library. Teacher and images are the same for all: runs differ by the luck of distilling, choosing and fine-tuning.
+
+runs = search_seeds(library, setting, 3, search_round_or_rounds)
+incumbent(runs).searched.found.best         # chosen by the images for re-scoring over all seeds, and shown on test images
+between_seeds(runs)                         # the mean test accuracy of the seeds' answers, with Student's t
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from search.blockwise.candidates import Candidate, Found, quality
 from search.blockwise.choice import Choice, choose_finalists
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.fit_networks import (
@@ -23,18 +29,20 @@ from search.blockwise.fit_networks import (
     fine_tuned_accuracies,
     fit_costs,
 )
-from search.blockwise.inherited_weights import inherited_judge
 from search.blockwise.iterated_search import Budget, Iterated, Round, RoundResult, Val, iterate, val_of
 from search.blockwise.predictor_kinds import FINE_TUNED, PREDICTORS
 from search.blockwise.predictors import fit
 from search.blockwise.predictors_report import PredictorReport, evaluate
-from search.blockwise.search import FineTune, search_blockwise
+from search.blockwise.search import Candidate, FineTune, Found, State, Student, quality, search_blockwise
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, stage_from
 from search.distillation.block_scores import cached_signatures
 from search.distillation.signatures import Signatures
+from search.statistics import Estimate, seeds_interval
+from search.training.epochs import judge
+from search.training.history import Figures
 from search.training.images import Task
-from search.training.trained import Trained
+from search.training.trained import Trained, network_of
 from search.training.trained_files import trained_from
 from search.work.distillations import finetune_units, library_inputs, stage_units
 from search.work.flops import guided_flops, recipe_flops
@@ -134,12 +142,12 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
     """
     rounds: list[Searched] = []
 
-    def do_round(number: int, teacher: Trained) -> RoundResult:
-        own = library if number == 1 else distilled(teacher, library, setting)
+    def do_round(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
+        own = library if number == 1 else distilled(teachers[0], library, setting)
         rounds.append(search_round(own, setting))
         best = rounds[-1].found.best
         assert best.trained is not None  # a setting of several rounds fine-tunes one network or more
-        return RoundResult(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))
+        return {0: RoundResult(trained=best.trained, flops=rounds[-1].flops, notes=_notes(rounds[-1]))}
 
     def log(done: Round) -> None:
         setting.log(
@@ -147,8 +155,8 @@ def search_again(library: BlockLibrary, setting: Setting, budget: Budget) -> tup
             f"{done.winner_val:.2f} % ({done.gain:+.2f} points, noise {done.noise:.2f})"
         )
 
-    iterated = iterate(
-        library.teacher,
+    (iterated,) = iterate(
+        [library.teacher],
         do_round,
         budget,
         expect=lambda teacher: most(teacher, library, setting),
@@ -231,3 +239,58 @@ def _notes(searched: Searched) -> dict[str, Any]:
         "plugged_in_val": best.candidate.inherited.top1,
         "plugged_in_test": best.inherited_test.top1,
     }
+
+
+SearchLibrary = Callable[[BlockLibrary, Setting], tuple[Iterated | None, Searched]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SeedRun:
+    """A search with one seed, `added` to the seeds of the library's recipes and of the setting; its rounds, if it had several."""
+
+    added: int
+    iterated: Iterated | None
+    searched: Searched
+
+    @property
+    def answer(self) -> Student:
+        """The answer of this seed's search alone."""
+        return self.searched.found.best
+
+
+def search_seeds(
+    library: BlockLibrary, setting: Setting, seeds: int, search: SearchLibrary
+) -> tuple[SeedRun, ...]:
+    """Search with as many seeds, one after the other: the library itself, and the same distilled with other seeds."""
+    runs = []
+    for added in range(seeds):
+        if seeds > 1:
+            setting.log(f"seed {added + 1} of {seeds}")
+        own = distilled(library.teacher, library, setting, added_seed=added) if added else library
+        iterated, searched = search(own, with_seed(setting, added))
+        runs.append(SeedRun(added=added, iterated=iterated, searched=searched))
+    return tuple(runs)
+
+
+def with_seed(setting: Setting, added: int) -> Setting:
+    """Return a setting whose seeds, of the predictor and of fine-tuning, have a number added."""
+    recipe = replace(setting.recipe, seed=setting.recipe.seed + added)
+    return replace(setting, seed=setting.seed + added, recipe=recipe)
+
+
+def incumbent(runs: Sequence[SeedRun]) -> SeedRun:
+    """Return the run of the best answer by the images for re-scoring, of equal ones the first."""
+    return max(runs, key=lambda run: quality(run.answer.val))
+
+
+def between_seeds(runs: Sequence[SeedRun]) -> Estimate:
+    """Return the mean test accuracy of the runs' answers, in percent, with its interval between seeds."""
+    return seeds_interval([run.answer.test.top1 for run in runs])
+
+
+def inherited_judge(task: Task, device: str = "cpu") -> Callable[[Architecture, State, str], Figures]:
+    """Return a function that builds a network with given weights and evaluates it on images, "rescore" or "test"."""
+    parts = {"rescore": task.rescore, "test": task.test}
+    return lambda architecture, weights, part: judge(
+        network_of(architecture, weights), parts[part], task, device=device
+    )

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
-from search.blockwise.candidates import Candidate, Found, State, Student, quality
 from search.blockwise.defaults import DISTANCE, FINALISTS, FINE_TUNE
 from search.blockwise.finalists import Finalists, from_scores
 from search.checked import Checked, Range
@@ -35,19 +34,93 @@ from space.hash_table import first_equals, is_first
 from space.indexing import BoolArray, FloatArray, IndexArray
 
 if TYPE_CHECKING:
+    from search.distillation.block_library import BlockLibrary
     from search.training.trained import Trained
 
 
-class Library(Protocol):
-    """Blocks with weights, from which any network of their space is assembled."""
-
-    def assemble(self, architecture: Architecture) -> State:
-        """Return a network's weights: the teacher's stem and head, the library's blocks."""
-
-
+State = Mapping[str, Any]  # a state dict of `space.networks.build_network`
 Judge = Callable[[Architecture, State, str], Figures]  # a network with weights on images, "rescore" or "test"
 # From their library's weights; in this order.
 FineTune = Callable[[Sequence[Architecture]], "Sequence[Trained]"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A finalist: its prediction, in the predictor's unit, and its accuracy with the library's weights.
+
+    `distance`: the least number of stages in which it differs from a finalist chosen before it.
+    """
+
+    architecture: Architecture
+    predicted: float
+    distance: int
+    inherited: Figures  # images for re-scoring
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Student:
+    """A finalist with test figures, fine-tuned where requested.
+
+    Fine-tuning does not help every network, so the better weights of the two are kept, by top-1 and then loss on the images for
+    re-scoring: on the images that chose the epoch, fine-tuned weights look better than they are. `tuned_rescored`: figures of
+    the fine-tuned weights on the images for re-scoring.
+    """
+
+    candidate: Candidate
+    inherited_weights: State
+    inherited_test: Figures
+    trained: Trained | None
+    tuned_rescored: Figures | None
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.candidate.architecture
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether the weights kept are the fine-tuned ones."""
+        return self.tuned_rescored is not None and quality(self.tuned_rescored) > quality(
+            self.candidate.inherited
+        )
+
+    @property
+    def weights(self) -> State:
+        """The weights kept."""
+        return self.trained.weights if self.trained is not None and self.is_tuned else self.inherited_weights
+
+    @property
+    def val(self) -> Figures:
+        """Figures of the kept weights on the images for re-scoring, by which the answer is chosen."""
+        tuned = self.tuned_rescored
+        return tuned if tuned is not None and self.is_tuned else self.candidate.inherited
+
+    @property
+    def test(self) -> Figures:
+        """Figures of the kept weights on the test images."""
+        return self.trained.test if self.trained is not None and self.is_tuned else self.inherited_test
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Found:
+    """A search's candidates and students, each best first by the images for re-scoring.
+
+    `allowed` networks were within the limits; None where nobody counted them.
+    """
+
+    allowed: int | None
+    candidates: tuple[Candidate, ...]
+    students: tuple[Student, ...]
+
+    @property
+    def best(self) -> Student:
+        """The answer."""
+        return self.students[0]
+
+
+def quality(figures: Figures) -> tuple[float, float]:
+    """Return the sort key of figures, higher is better: top-1, then a low loss."""
+    return figures.top1, -figures.loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +215,7 @@ def allowed_once(
 def rescore(
     config: SpaceConfig,
     finalists: Finalists,
-    library: Library,
+    library: BlockLibrary,
     judge: Judge,
     on_candidate: Callable[[Candidate], None] = lambda candidate: None,
 ) -> list[Candidate]:
@@ -165,7 +238,11 @@ def rescore(
 
 
 def fine_tune_best(
-    candidates: Sequence[Candidate], library: Library, plan: SearchPlan, judge: Judge, fine_tune: FineTune
+    candidates: Sequence[Candidate],
+    library: BlockLibrary,
+    plan: SearchPlan,
+    judge: Judge,
+    fine_tune: FineTune,
 ) -> list[Student]:
     """Fine-tune the best candidates, best first; with none to be fine-tuned the best one is a student unchanged."""
     chosen = candidates[: max(1, plan.fine_tune)]
@@ -192,7 +269,7 @@ def fine_tune_best(
 def search_blockwise(
     config: SpaceConfig,
     finalists: Finalists,
-    library: Library,
+    library: BlockLibrary,
     plan: SearchPlan,
     judge: Judge,
     fine_tune: FineTune,

@@ -13,12 +13,12 @@ import numpy as np
 from search.blockwise.fit_networks import KnownAccuracies
 from search.blockwise.search import SearchPlan
 from search.distillation.block_library import BlockLibrary, load_library
-from search.distillation.library_folder import TEACHER
 from search.table import Cost
 from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts
 from search.training.images import Task
 from search.training.recipe import Recipe
+from search.training.sealed_head import TEACHER
 from search.work.results import ResultStore
 from search.work.training_folder import seed_accuracies, stored_units
 from search.work.unit import Unit
@@ -132,20 +132,20 @@ def known_accuracies(folder: Path, library: BlockLibrary, task: Task | None = No
             raise ConfigError(
                 f"--trained {folder}: {library.teacher.source} changed since its networks were trained; train them again"
             )
-    if not is_enumerable(library.config):
-        # Published files name networks by hashes, which cannot be looked up there.
-        return _accuracies_of_units(folder, units, library.config)
-    try:
-        found = load_accuracies([folder], metric="val_top1", config=library.config)
-    except DatasetError as error:
-        raise ConfigError(f"--trained {folder}: {error}") from error
-    indices = np.flatnonzero(~np.isnan(found.values) & is_first(library.config))
-    return KnownAccuracies(
-        indices=indices,
-        accuracies=found.values[indices],
-        origin=found.origin,
-        epochs=_epochs_of_units(units, library.config, indices),
-    )
+    config = library.config
+    if is_enumerable(config):
+        try:
+            found = load_accuracies([folder], metric="val_top1", config=config)
+        except DatasetError as error:
+            raise ConfigError(f"--trained {folder}: {error}") from error
+        indices = np.flatnonzero(~np.isnan(found.values) & is_first(config))
+        accuracies = found.values[indices]
+    else:  # published files name networks by hashes, which cannot be looked up there
+        found = mean_over_seeds(seed_accuracies(folder, config=config))
+        assert found.indices is not None  # of a space too large to list
+        indices, accuracies = found.indices, found.values
+    epochs = _epochs_of_units(units, config, indices)
+    return KnownAccuracies(indices=indices, accuracies=accuracies, origin=found.origin, epochs=epochs)
 
 
 def _epochs_of_units(units: Sequence[Unit], config: SpaceConfig, indices: IndexArray) -> IndexArray | None:
@@ -156,18 +156,3 @@ def _epochs_of_units(units: Sequence[Unit], config: SpaceConfig, indices: IndexA
         by_key[network_key(config, index)] += unit.config["recipe"]["epochs"]
     epochs = np.array([by_key[network_key(config, index)] for index in indices.tolist()], dtype=np.int64)
     return epochs if epochs.all() else None
-
-
-def _accuracies_of_units(folder: Path, units: Sequence[Unit], config: SpaceConfig) -> KnownAccuracies:
-    """Return the accuracies of finished trainings, as `space.accuracies` reads them from files: means over seeds.
-
-    Raises: ConfigError when none of this space has finished.
-    """
-    found = mean_over_seeds(seed_accuracies(folder, config=config))
-    assert found.indices is not None  # of a space too large to list
-    return KnownAccuracies(
-        indices=found.indices,
-        accuracies=found.values,
-        origin=found.origin,
-        epochs=_epochs_of_units(units, config, found.indices),
-    )

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from search.distillation.library_folder import TEACHER, check_library
 from search.distillation.packing import pack, unpack
 from search.distillation.recipe import DistilRecipe
 from search.training.sealed import content_digest, read_sealed, write_sealed
+from search.training.sealed_head import TEACHER, check_library
 from search.training.trained import Trained, trained_digest
 from search.training.trained_files import load_trained
 from space import Architecture, Block, SpaceConfig

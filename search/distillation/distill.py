@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from search.distillation.losses import judge_stages, loaded_stages
 from search.distillation.packing import layout_of, shapes_of
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import BlockGroup, distil_seed, fresh_stage, train_separate
+from search.distillation.supernet import train_shared
 from search.distillation.teacher_features import FeatureMaps, StageTask, Views, teacher_features
-from search.distillation.weight_sharing import train_shared
 from search.training.history import EpochDone
 from search.training.lone_images import check_lone_image
 from search.training.trained import Trained, environment_of, trained_digest
@@ -43,15 +43,6 @@ ACTIVATION_BYTES = 2 << 30  # about the limit of feature maps of all blocks trai
 # What a block keeps for its gradients, at most: in Blox feature maps of its stage's width, by count of bconv's layers; of another
 # module its largest maps, as often as convolutions, norms and activations follow one another in a block of three.
 _MAPS, _PEAKS = 300, 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _StageWork:
-    """Blocks of a stage to be distilled, `at_once` of them at a time."""
-
-    stage_task: StageTask
-    blocks: BlockGroup
-    at_once: int
 
 
 def distil_stage(
@@ -85,12 +76,14 @@ def distil_stage(
         "distillation recipe", recipe.batch, len(task.train), stage.config, stage.input_shape, fresh
     )
     begin = time.perf_counter()
-    work = _StageWork(
-        stage_task=stage_task,
-        blocks=BlockGroup(stage=stage, blocks=tuple(chosen), recipe=recipe, device=stage_task.device),
+    whole = BlockGroup(
+        stage=stage,
+        blocks=tuple(chosen),
+        recipe=recipe,
+        device=stage_task.device,
         at_once=together or together_for(stage, recipe.batch),
     )
-    progress = DistilProgress(folder, _identity(work))
+    progress = DistilProgress(folder, _identity(stage_task, whole))
     seed = distil_seed(recipe, "views", stage.number)
     views = Views(count=recipe.views, augmentation=recipe.augmentation, seed=seed)
     with (
@@ -99,9 +92,10 @@ def distil_stage(
         teacher_features(stage_task, views=views) as learned,
         teacher_features(stage_task, "profile") as held_out,
     ):
-        _distil_groups(work, learned, held_out, progress, on_epoch or (lambda epoch: None))
+        report = on_epoch or (lambda epoch: None)
+        _distil_groups(stage_task.teacher, whole, learned, held_out, progress, report)
     progress.remove()
-    return _library_of(work, progress.done, time.perf_counter() - begin)
+    return _library_of(stage_task, whole, progress.done, time.perf_counter() - begin)
 
 
 def together_for(stage: SpaceStage, batch: int) -> int:
@@ -119,47 +113,46 @@ def _kept_bytes(stage: SpaceStage) -> int:
 
 
 def _distil_groups(
-    work: _StageWork,
+    teacher: Trained,
+    whole: BlockGroup,
     learned: FeatureMaps,
     held_out: FeatureMaps,
     progress: DistilProgress,
     on_epoch: Callable[[EpochDone], None],
 ) -> None:
     """Distill the groups of blocks that are not finished yet, one after the other, into `progress`."""
-    blocks, recipe = work.blocks.blocks, work.blocks.recipe
-    size = len(blocks) if recipe.shared else work.at_once
+    blocks, recipe = whole.blocks, whole.recipe
+    size = len(blocks) if recipe.shared else whole.at_once
+    train = train_shared if recipe.shared else train_separate
     for first in range(0, len(blocks), size):
         if first in progress.done:
             continue
-        group = replace(work.blocks, blocks=blocks[first : first + size])
+        group = replace(whole, blocks=blocks[first : first + size])
 
         def report(number: int, first: int = first, count: int = len(group.blocks)) -> None:
             on_epoch(
                 EpochDone(number=number, epochs=recipe.epochs, first=first, blocks=count, of=len(blocks))
             )
 
-        if recipe.shared:
-            trained = train_shared(group, work.at_once, learned, progress, report)
-        else:
-            trained = train_separate(group, learned, progress, report)
-        progress.finish(first, _evaluated(work, group, *trained, held_out))
+        progress.finish(first, _evaluated(teacher, group, *train(group, learned, progress, report), held_out))
 
 
 def _evaluated(
-    work: _StageWork,
+    teacher: Trained,
     group: BlockGroup,
     weights: list[dict[str, torch.Tensor]],
     history: list[list[float]],
     held_out: FeatureMaps,
 ) -> dict[str, Any]:
     """Return the weights, history and held-out errors of trained blocks; with `keep_own` the teacher's block has its weights."""
-    stage, blocks, teacher = group.stage, group.blocks, work.stage_task.teacher
+    stage, blocks = group.stage, group.blocks
     own = teacher.architecture.blocks[stage.number]
     if group.recipe.keep_own and own in blocks:
-        weights[blocks.index(own)] = _own_weights(teacher, own, stage)
+        names = shapes_of(own, stage)
+        weights[blocks.index(own)] = {name: teacher.weights[stage.prefix + name].clone() for name in names}
     mse, nsr = [], []
-    for first in range(0, len(blocks), work.at_once):
-        part = slice(first, first + work.at_once)
+    for first in range(0, len(blocks), group.at_once):
+        part = slice(first, first + group.at_once)
         stages = loaded_stages(weights[part], blocks[part], stage, group.device)
         found = judge_stages(stages, held_out, group.recipe.batch, group.device)
         mse += found[0].tolist()
@@ -172,16 +165,13 @@ def _evaluated(
     }
 
 
-def _own_weights(teacher: Trained, own: Block, stage: SpaceStage) -> dict[str, torch.Tensor]:
-    """Return the weights of the teacher's own block of a stage."""
-    return {name: teacher.weights[stage.prefix + name].clone() for name in shapes_of(own, stage)}
-
-
-def _library_of(work: _StageWork, done: Mapping[int, Mapping[str, Any]], seconds: float) -> StageLibrary:
+def _library_of(
+    stage_task: StageTask, group: BlockGroup, done: Mapping[int, Mapping[str, Any]], seconds: float
+) -> StageLibrary:
     """Return the distilled stage of all finished groups, by their first block's place."""
     results = [done[first] for first in sorted(done)]
-    teacher, task, group = work.stage_task.teacher, work.stage_task.task, work.blocks
-    at_once = min(work.at_once, len(group.blocks))
+    teacher, task = stage_task.teacher, stage_task.task
+    at_once = min(group.at_once, len(group.blocks))
     return StageLibrary(
         config=teacher.architecture.config,
         teacher=trained_digest(teacher),
@@ -214,13 +204,13 @@ def _chosen(stage: SpaceStage, blocks: Sequence[Block] | None) -> list[Block]:
     return chosen
 
 
-def _identity(work: _StageWork) -> dict[str, str]:
-    task, group = work.stage_task.task, work.blocks
+def _identity(stage_task: StageTask, group: BlockGroup) -> dict[str, str]:
+    task = stage_task.task
     return {
-        "teacher": trained_digest(work.stage_task.teacher),
+        "teacher": trained_digest(stage_task.teacher),
         "task": f"{task.name}, images {task.images_digest}",
         "stage": str(group.stage.number),
         "recipe": group.recipe.to_json(),
         "blocks": " ".join(map(str, group.blocks)),
-        "blocks at once": str(work.at_once),
+        "blocks at once": str(group.at_once),
     }

@@ -42,7 +42,7 @@ class DistilRecipe(Checked):
     images at a `learning_rate` that falls to 0 along half a cosine over all steps. The teacher's features are those of `views`
     passes over the training images, each with `augmentation`; epochs take these in turn. `keep_own` gives the teacher's own
     block the teacher's weights instead of training it. `shared`: equal ops in equal places of
-    a stage's blocks have one set of weights (module `weight_sharing`), and a step trains the blocks that `paths` draws: a random
+    a stage's blocks have one set of weights (module `supernet`), and a step trains the blocks that `paths` draws: a random
     one, or as many as there are ops, each op equally often (module `paths`). `seed` decides the initial weights, the order of
     images, the paths taken and the augmentation.
 

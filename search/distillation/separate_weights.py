@@ -33,12 +33,13 @@ _CHECK_EVERY = 32  # steps
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockGroup:
-    """Blocks of a stage that are distilled at once by a recipe, on a device."""
+    """Blocks of a stage that are distilled by a recipe, on a device, `at_once` of them at a time."""
 
     stage: SpaceStage
     blocks: Sequence[Block]
     recipe: DistilRecipe
     device: str = "cpu"
+    at_once: int = 1
 
 
 def train_separate(

@@ -1,19 +1,22 @@
-"""Score the blocks of a stage by one weight-sharing supernet a stage, after DNA (Li et al. 2020, arXiv:1911.13053).
+"""Distill or score the blocks of a stage by one weight-sharing supernet, after DNA (Li et al. 2020, arXiv:1911.13053).
 
 A stage's supernet holds each op once for the first place of a block and once for the last, and one reduction: all B blocks are
 paths through these. In a chain it holds each candidate of each site. It learns to turn the teacher's input of the stage into the
 teacher's output, each step along the paths that the recipe draws (`search.distillation.paths`): one random path, or one for each
-op; then every block is judged, with the shared weights, on features that were held out. Shapes at the line
-ends are (images, channels, height, width); C is the width of the stage.
+op: a step costs 1/B of a step of all blocks, or ops/B. Shapes at the line ends are (images, channels, height, width); C is the
+width of the stage.
 
-From DNA it differs in that BatchNorm takes the statistics of the batch in judging as in learning: running means would mix those
-of all paths.
+To score blocks, every one is judged, with the shared weights, on features that were held out. From DNA it differs in that
+BatchNorm takes the statistics of the batch in judging as in learning: running means would mix those of all paths. To distill
+them, each takes the weights of its path, and the statistics of BatchNorm are recomputed along that path alone, as
+single-path supernets do (Guo et al. 2020, arXiv:1904.00420, section 3.4).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -24,6 +27,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from search.distillation.checkpoints import DistilProgress
+from search.distillation.losses import loaded_stages
 from search.distillation.paths import path_sampler
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import (
@@ -37,13 +41,15 @@ from search.distillation.teacher_features import FeatureMaps, StageTask, Views, 
 from search.training.epochs import own_numbers
 from search.training.history import EpochDone
 from search.training.memory import within_memory
-from search.training.stacked_modules import channels_first
+from search.training.stacked_modules import channels_first, repeated
 from space import Block
 from space.errors import HarnessError
 from space.indexing import FloatArray
 from space.layers import build_op
 from space.networks import ChainStage, Reduction, Stage, build_chain_module
 from space.stages import SpaceStage
+
+CALIBRATION_IMAGES = 512  # of the first view, at most: BatchNorm's statistics of a block are of these
 
 
 class CellSupernet(nn.Module):
@@ -234,6 +240,44 @@ class _SupernetTraining:
 
     def _below(self, count: int) -> int:
         return int(torch.randint(count, (), generator=self.paths))
+
+
+def train_shared(
+    group: BlockGroup, learned: FeatureMaps, progress: DistilProgress, on_epoch: Callable[[int], None]
+) -> tuple[list[dict[str, Tensor]], list[list[float]]]:
+    """Train the supernet of a stage; return each block's weights, and the history (epochs, blocks).
+
+    In an epoch's history all blocks have the mean loss of the paths taken. BatchNorm's statistics are taken of the group's
+    `at_once` blocks at a time. `on_epoch` takes each epoch's number.
+
+    Raises:
+        HarnessError: as `learned_supernet`.
+    """
+    network, losses = learned_supernet(
+        group, learned, progress=progress, on_epoch=lambda epoch: on_epoch(epoch.number)
+    )
+    weights: list[dict[str, Tensor]] = []
+    for first in range(0, len(group.blocks), group.at_once):
+        some = replace(group, blocks=group.blocks[first : first + group.at_once])
+        shared = [network.path(block).state_dict() for block in some.blocks]
+        weights += calibrated(shared, some, learned)
+    return weights, [[mean] * len(group.blocks) for mean in losses]
+
+
+@torch.no_grad()
+def calibrated(
+    weights: Sequence[Mapping[str, Tensor]], group: BlockGroup, learned: FeatureMaps
+) -> list[dict[str, Tensor]]:
+    """Return blocks' weights with BatchNorm's statistics taken along each block alone: means over batches of one view."""
+    network = loaded_stages(weights, group.blocks, group.stage, group.device)
+    for norm in take_batch_statistics(network):
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
+    count = min(len(learned) // group.recipe.views, CALIBRATION_IMAGES)
+    # None of a single image.
+    for rows in torch.arange(count).tensor_split(max(1, count // group.recipe.batch)):
+        network(repeated(learned.inputs[rows].to(group.device), len(group.blocks)))
+    return network.unstacked()
 
 
 @torch.no_grad()

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from search.training.augment import NONE, Augmentation, augment, normalize
+from search.training.augment import NONE, Augmentation
 from search.training.images import Images, Task, check_fit
+from search.training.pixel_ops import augment, normalize
 from search.training.stacked_modules import channels_first
-from search.training.trained import Trained
+from search.training.trained import Trained, network_of
 from space.definition import check_code
 from space.errors import ConfigError
-from space.networks import AnyNetwork, Network, build_network
+from space.networks import AnyNetwork, Network
 from space.stages import SpaceStage
 
 MEMORY_BYTES = 2 << 30  # of features held in memory; more goes to a file
@@ -93,9 +94,7 @@ class FeatureMaps:
 
 def teacher_network(teacher: Trained, device: str = "cpu") -> AnyNetwork:
     """Return a trained network with its weights, in evaluation mode, on a device: channels last where its layers are known."""
-    with torch.random.fork_rng(devices=[]):  # the fresh weights are thrown away
-        network = build_network(teacher.architecture)
-    network.load_state_dict(dict(teacher.weights))
+    network = network_of(teacher.architecture, teacher.weights)
     layout = torch.channels_last if isinstance(network, Network) else torch.preserve_format
     return network.to(device, memory_format=layout).eval()  # type: ignore[call-overload, no-any-return]
 

@@ -20,7 +20,7 @@ from space.indexing import FloatArray, IndexArray, block_indices, index_of
 TRIES = 250 * ROUND  # choices of the program that are looked through for a round's networks
 LOOSER = 3.0  # deviations: networks that cost less than their blocks do are often the best within a limit
 JITTER = 1e-6  # of the widest stage's scores: orders equal fits at random
-_PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.linear`
+_PAIR_SCALE = 0.3  # products are shrunk more, as in `search.methods.ridge`
 
 
 class IntegerProgramSearch:

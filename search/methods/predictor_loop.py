@@ -87,10 +87,5 @@ class PredictorLoop:
 
 
 def gcn(problem: Problem, config: GcnConfig = GCN_CONFIG) -> Method:
-    """Return the method with a predictor of accuracies."""
-    return PredictorLoop(problem, GcnPredictor(problem.config, config, problem.seed))
-
-
-def gcn_binary(problem: Problem, config: GcnConfig = GCN_PAIRS_CONFIG) -> Method:
-    """Return the method with a predictor of the better of two networks."""
+    """Return the method with a predictor of accuracies, or with `pairs` of the better of two networks."""
     return PredictorLoop(problem, GcnPredictor(problem.config, config, problem.seed))

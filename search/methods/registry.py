@@ -14,10 +14,10 @@ import numpy as np
 
 from search.methods.evolution import Evolution
 from search.methods.integer_program import IntegerProgramSearch
-from search.methods.linear import SecondOrder
 from search.methods.method import Evaluate, Method, Problem, Trace, search
-from search.methods.predictor_loop import PredictorLoop, gcn, gcn_binary
+from search.methods.predictor_loop import GCN_PAIRS_CONFIG, PredictorLoop, gcn
 from search.methods.random_search import InOrder, random_search, ranked
+from search.methods.ridge import SecondOrder
 from space.errors import ConfigError, did_you_mean, shown
 from space.plugins import SEARCH_METHODS, bad_plugin, load_plugin, plugins
 
@@ -55,7 +55,7 @@ METHODS: dict[str, SearchMethod] = {
         make=gcn, meaning="rounds of 20 by a graph convolutional network that predicts accuracies"
     ),
     "gcn-binary": SearchMethod(
-        make=gcn_binary,
+        make=lambda problem: gcn(problem, GCN_PAIRS_CONFIG),
         meaning="rounds of 20 by a graph convolutional network that predicts which of two is better",
     ),
     "ilp": SearchMethod(

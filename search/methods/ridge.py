@@ -1,4 +1,9 @@
-"""Ridge regression of accuracies, with second-order terms, too; penalty and features by leave-one-out cross-validation."""
+"""Ridge regression of accuracies, with second-order terms, too; penalty and features by leave-one-out cross-validation.
+
+`SecondOrder` predicts by a ridge with second-order terms, as in DONNA (arXiv:2012.08859). Its features are the op counts and the
+wiring of each stage, 27 numbers for Blox, and their products in pairs, within stages and between them. DONNA's features are the
+losses of distilled blocks; here no block was trained.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.latency.block_features import rows_of
+from search.latency.block_features import block_features, rows_of, standardized
 from space import SpaceConfig
 from space.indexing import FloatArray, IndexArray, block_indices
 
@@ -114,3 +119,24 @@ def fit_quadratic(
 def _rows(table: FloatArray, blocks: IndexArray) -> FloatArray:
     """Return networks' features, (n, stages * columns), from each stage's table."""
     return np.hstack([rows_of(table[stage], blocks[:, [stage]]) for stage in range(len(table))])
+
+
+class SecondOrder:
+    """A `search.methods.predictor_loop.Predictor` that is quadratic in the features; it must be fitted first."""
+
+    def __init__(self, config: SpaceConfig) -> None:
+        self._config = config
+        table = standardized(block_features(config))
+        self._table = np.broadcast_to(table, (config.stages, *table.shape))
+        self._model: Quadratic | None = None
+
+    def fit(self, indices: IndexArray, scores: FloatArray) -> None:
+        """Fit to networks (n,) and their accuracies (n,)."""
+        # A square adds nothing: a feature of two values is linear in its square.
+        self._model = fit_quadratic(self._config, [self._table], indices, scores, squares=False)
+
+    def predict(self, indices: IndexArray) -> FloatArray:
+        """Return predicted accuracies (n,). Raises: ValueError before the first fit."""
+        if self._model is None:
+            raise ValueError("predict was called before fit")
+        return self._model(indices)

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.predictors import SignaturePredictor
+from search.blockwise.predictors import fit
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import Signatures
 from search.study.settings import StudySettings
 from search.study.truth import GroundTruth
 from search.study.unit_runner import UnitRunner
-from search.study.units import TEACHER, stage_input, study_kind
+from search.study.units import TEACHER, stage_input, study_unit
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.trained import Trained
@@ -45,11 +45,12 @@ class Teacher:
 class ScoredLibrary:
     """A teacher's distilled and scored library. `distilled` is the cost of its stages, `scoring` that of their signatures.
 
-    `top1` and `loss`, (networks,), are of networks judged with its weights, which took `judging_s` seconds.
+    `inputs` are those of units that need the library. `top1` and `loss`, (networks,), are of networks judged with its weights,
+    which took `judging_s` seconds.
     """
 
     teacher: Teacher
-    stages: tuple[str, ...]
+    inputs: Mapping[str, str]
     signatures: Signatures
     digest: str
     distilled: Spent
@@ -59,19 +60,13 @@ class ScoredLibrary:
     judging_s: float
 
     @property
-    def inputs(self) -> dict[str, str]:
-        """The inputs of units that need the library."""
-        stages = {stage_input(stage): digest for stage, digest in enumerate(self.stages)}
-        return {TEACHER: self.teacher.digest, **stages}
-
-    @property
     def spent(self) -> Spent:
         """Total cost, the teacher included."""
         return self.teacher.spent + self.distilled + self.scoring
 
     def sums(self, column: str, indices: IndexArray) -> FloatArray:
         """Return networks' scores, (n,), by the sum of a column of signatures: higher promises more."""
-        return SignaturePredictor("sum", self.signatures, [column]).predict(indices)
+        return fit("sum", self.signatures, [column]).predict(indices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +126,14 @@ def score_libraries(
     the settings. `on_training`: only the loss changes on training images are scored.
     """
     recipe = context.settings.distil if recipe is None else recipe
-    stages = range(context.truth.config.stages)
     units = [
         [
-            Unit(
-                kind=study_kind("distil"),
-                config={**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
-                inputs={TEACHER: teacher.digest},
+            study_unit(
+                "distil",
+                {**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
+                {TEACHER: teacher.digest},
             )
-            for stage in stages
+            for stage in range(context.truth.config.stages)
         ]
         for teacher, seed in zip(teachers, seeds, strict=True)
     ]
@@ -149,7 +143,7 @@ def score_libraries(
     ]
     config = {**context.base, "indices": list(judged), **({"part": "train"} if on_training else {})}
     images = context.images if on_training else len(context.task.profile)
-    scoring = [Unit(kind=study_kind("sign"), config=config, inputs=inputs) for inputs, _ in unsigned]
+    scoring = [study_unit("sign", config, inputs) for inputs, _ in unsigned]
     digests = context.unit_runner.digests(scoring)
     signed = []
     for teacher, (inputs, distilled), unit, digest in zip(teachers, unsigned, scoring, digests, strict=True):
@@ -158,7 +152,7 @@ def score_libraries(
         signed.append(
             ScoredLibrary(
                 teacher=teacher,
-                stages=tuple(inputs[stage_input(stage)] for stage in stages),
+                inputs=inputs,
                 signatures=Signatures.from_json(content["signatures"]),
                 digest=digest,
                 distilled=distilled,
@@ -184,7 +178,7 @@ def tune(context: StudyContext, wanted: Sequence[tuple[ScoredLibrary, int, int]]
             "guide": dict(context.settings.guide),
         }
         inputs = {TEACHER: library.teacher.digest, "start": starts[library.digest, index]}
-        units.append(Unit(kind=study_kind("fine_tune"), config=config, inputs=inputs))
+        units.append(study_unit("fine_tune", config, inputs))
     return _trained(
         context,
         units,
@@ -216,11 +210,7 @@ def _starts(
         for digest in libraries
     }
     units = [
-        Unit(
-            kind=study_kind("assemble"),
-            config={**context.base, "indices": indices[digest]},
-            inputs=library.inputs,
-        )
+        study_unit("assemble", {**context.base, "indices": indices[digest]}, library.inputs)
         for digest, library in libraries.items()
     ]
     found = {}

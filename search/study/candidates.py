@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from search.blockwise.predictors import SignaturePredictor, fewest
+from search.blockwise.predictors import fewest, fit
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import TRAIN_LOSS_CHANGE
 from search.distillation.supernet import additive_scores
@@ -20,16 +20,21 @@ from search.study.blocks import ScoredLibrary, StudyContext, Teacher
 from search.study.methods import PLAIN, ordered_search, random_first
 from search.study.questions import CEILING
 from search.study.runs import MethodRuns, StudyRun, run_of
-from search.study.units import TEACHER, study_kind
+from search.study.units import TEACHER, study_unit
 from search.work.flops import Spent, forward_flops, stage_macs, supernet_flops, training_flops
 from search.work.unit import Unit
 from space.costs import all_macs, all_params, network_cost
 from space.indexing import FloatArray, block_indices
 
 SUMS = ("loss_change", "accuracy_change", "agreement", "nsr", "mse")  # signatures whose sums rank
-SIGNED = ("linear", "second-order", "gcn")  # predictors that are fitted on signatures
 SUPERNET, LANA, RESCORED, DONNA = "supernet", "lana", "lana-rescored", "donna"
 PUBLISHED_DNA, PUBLISHED_LANA, PUBLISHED_DONNA = "dna-published", "lana-published", "donna-published"
+# Predictors that are fitted on signatures: the names of their methods, and what they are.
+SIGNED = {
+    "linear": (f"{DONNA}-linear", "linear regression"),
+    "second-order": (DONNA, "second-order regression"),
+    "gcn": ("blockwise-gcn", "graph convolutional network"),
+}
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -138,7 +143,7 @@ def _add_supernets(
     whole = DistilRecipe.from_plain(recipe)
     units = {
         seed: [
-            _unit(
+            study_unit(
                 "supernet",
                 {**context.base, "stage": stage, "recipe": {**recipe, "seed": seed}},
                 {TEACHER: teacher.digest},
@@ -154,9 +159,7 @@ def _add_supernets(
         scores, spent = np.full((config.stages, len(config.blocks)), np.nan), teacher.spent
         for stage, (content, seconds) in enumerate(ran):
             scores[stage, list(config.choices[stage])] = content["scores"]
-            flops = supernet_flops(
-                config, teacher.index, stage, context.images, whole.epochs, whole.views, whole.paths
-            )
+            flops = supernet_flops(config, teacher.index, stage, context.images, whole)
             judged = forward_flops(sum(stage_macs(config, stage)), len(context.task.profile))
             spent += Spent(flops=flops + judged, seconds=seconds)
         rows.append(additive_scores(scores, choices))
@@ -195,7 +198,7 @@ def add_signed(
     _add_sums(context, libraries, found)
     fits = {
         predictor: [
-            _unit(
+            study_unit(
                 "signed_predict",
                 {
                     "space": truth.config.name,
@@ -210,12 +213,6 @@ def add_signed(
         ]
         for predictor in SIGNED
     }
-    meanings = {
-        "second-order": f"second-order regression on signatures, fitted to {settings.first} trained networks",
-        "linear": f"linear regression on signatures, fitted to {settings.first} trained networks",
-        "gcn": f"graph convolutional network on signatures, fitted to {settings.first} trained networks",
-    }
-    names = {"second-order": DONNA, "linear": f"{DONNA}-linear", "gcn": "blockwise-gcn"}
     for predictor, ran in context.unit_runner.by_name(fits).items():
         name = f"{predictor} on signatures, {settings.first} trained"
         found.predictions[name] = np.array([_numbers(content["predicted"]) for content, _ in ran])
@@ -224,9 +221,10 @@ def add_signed(
         for seed, (content, seconds) in enumerate(ran):
             before = libraries[seed % len(libraries)].spent + Spent(seconds=seconds)
             runs.append(run_of(truth, seed, content["order"], context.images, before))
+        method, meaning = SIGNED[predictor]
         found.add(
-            names[predictor],
-            meanings[predictor],
+            method,
+            f"{meaning} on signatures, fitted to {settings.first} trained networks",
             runs,
             random_first=settings.first,
             libraries=min(settings.seeds, len(libraries)),
@@ -252,9 +250,9 @@ def add_tuned(
                 f"and there are {len(tuned)}; set tuned to {least} or more."
             )
             continue
-        predictor = SignaturePredictor(kind, library.signatures)
-        predictor.fit(indices, np.array([one.trained.best.val.top1 for one in tuned]))
-        scores = predictor.predict(truth.indices)
+        accuracies = np.array([one.trained.best.val.top1 for one in tuned])
+        fitted = fit(kind, library.signatures, indices=indices, accuracies=accuracies, cross_validate=False)
+        scores = fitted.predict(truth.indices)
         meaning = {"donna": "least squares on NSR alone"}.get(kind, f"{kind} regression on signatures")
         runs = [_ordered(context, 0, scores, before)]
         found.add(method, f"{meaning}, fitted to {len(tuned)} fine-tuned networks", runs)
@@ -291,14 +289,10 @@ def _ordered(context: StudyContext, seed: int, scores: FloatArray, before: Spent
     return run_of(context.truth, seed, order.tolist(), context.images, before)
 
 
-def _unit(name: str, config: Mapping[str, object], inputs: Mapping[str, str]) -> Unit:
-    return Unit(kind=study_kind(name), config=config, inputs=inputs)
-
-
 def _units(
     name: str, config: Mapping[str, object], inputs: Mapping[str, str], seeds: Sequence[int]
 ) -> list[Unit]:
-    return [_unit(name, {**config, "seed": seed}, inputs) for seed in seeds]
+    return [study_unit(name, {**config, "seed": seed}, inputs) for seed in seeds]
 
 
 def _numbers(values: Sequence[float | None]) -> FloatArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from search.blockwise.iterated_search import Budget, RoundResult, iterate_together
+from search.blockwise.iterated_search import Budget, RoundResult, iterate
 from search.statistics import correlation_of, kendall
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.runs import StudyRun, regrets
@@ -63,7 +63,7 @@ def iterate_all(context: StudyContext, seeds: Sequence[int]) -> list[IterationRu
         return done
 
     budget = Budget(rounds=settings.rounds, is_fixed=True)
-    iterate_together([first.trained for first in firsts], do_rounds, budget)
+    iterate([first.trained for first in firsts], do_rounds, budget)
     return runs
 
 

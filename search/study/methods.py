@@ -15,10 +15,10 @@ import numpy as np
 
 from search.accuracy.gcn import GcnConfig, GcnPredictor
 from search.methods.evolution import Evolution
-from search.methods.linear import SecondOrder
 from search.methods.method import Method, Problem, search
 from search.methods.predictor_loop import Predictor, PredictorLoop
 from search.methods.random_search import random_search
+from search.methods.ridge import SecondOrder
 from search.study.truth import GroundTruth
 from space.indexing import FloatArray, IndexArray
 

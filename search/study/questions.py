@@ -121,7 +121,7 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
     """Correlate the ranks of networks fine-tuned, (n,) by number of epochs, with those of the same from scratch (n,)."""
     if not tuned:
         return QuestionAnswer(number=2)
-    both = {count: _both(accuracies, scratch) for count, accuracies in tuned.items()}
+    both = {count: both_correlations(accuracies, scratch) for count, accuracies in tuned.items()}
     last = max(both)
     tau, rho = both[last]
     verdict = verdict_of(tau)
@@ -135,9 +135,7 @@ def does_tuned_follow_scratch(tuned: Mapping[int, FloatArray], scratch: FloatArr
         sentence=sentence,
         columns=("fine-tuning epochs", "Kendall", "Spearman"),
         rows=tuple((str(count), str(t), str(r)) for count, (t, r) in both.items()),
-        figures={
-            str(count): {"kendall": t.to_plain(), "spearman": r.to_plain()} for count, (t, r) in both.items()
-        },
+        figures={str(count): plain_pair(*pair) for count, pair in both.items()},
     )
 
 
@@ -220,9 +218,7 @@ def do_they_predict(
         sentence=f"{(_WORDS | _RANKED)[verdict]}: {text}",
         columns=("predictor", "Kendall", "Spearman", "networks"),
         rows=tuple((name, str(t), str(r), str(t.count)) for name, (t, r) in correlations.items()),
-        figures={
-            name: {"kendall": t.to_plain(), "spearman": r.to_plain()} for name, (t, r) in correlations.items()
-        },
+        figures={name: plain_pair(*pair) for name, pair in correlations.items()},
     )
 
 
@@ -340,8 +336,14 @@ _WORDS = {AnswerVerdict.YES: "yes", AnswerVerdict.TOO_FEW: "too few networks to 
 _RANKED = {AnswerVerdict.NO: "no, they oppose", AnswerVerdict.UNCLEAR: "no different from chance"}
 
 
-def _both(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
+def both_correlations(predicted: FloatArray, true: FloatArray) -> tuple[Estimate, Estimate]:
+    """Return Kendall's tau and Spearman's rho of predictions (n,) or (runs, n) with the truth (n,)."""
     return correlation_of(kendall, predicted, true), correlation_of(spearman, predicted, true)
+
+
+def plain_pair(tau: Estimate, rho: Estimate) -> dict[str, Any]:
+    """Return both rank correlations for JSON."""
+    return {"kendall": tau.to_plain(), "spearman": rho.to_plain()}
 
 
 def _tau(values: FloatArray) -> Estimate:

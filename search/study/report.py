@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from search.statistics import finite
+from search.study.questions import plain_pair
 from search.study.study import Study
 from search.study.tables import all_tables, verdicts
 
@@ -81,10 +82,7 @@ def to_document(study: Study) -> dict[str, Any]:
             ]
             for mark, found in study.standings.items()
         },
-        f"{word}rank_correlations": {
-            name: {"kendall": tau.to_plain(), "spearman": rho.to_plain()}
-            for name, (tau, rho) in study.correlations.items()
-        },
+        f"{word}rank_correlations": {name: plain_pair(*pair) for name, pair in study.correlations.items()},
         f"{word}answers": [answer.to_plain() for answer in study.answers],
         "notes": list(study.notes),
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from search.blockwise.signature_features import HIGHER_IS_BETTER
-from search.statistics import Estimate, accuracy_interval, correlation_of, kendall, spearman
+from search.statistics import Estimate, accuracy_interval, correlation_of, kendall
 from search.study.blocks import ScoredLibrary, StudyContext, Teacher, make_teachers, score_libraries, tune
 from search.study.candidates import (
     SUMS,
@@ -31,6 +31,7 @@ from search.study.candidates import (
 from search.study.iterations import COLUMN, IterationRun, followed, iterate_all, run_of_iteration
 from search.study.questions import (
     QuestionAnswer,
+    both_correlations,
     can_one_iterate,
     do_signatures_find_blocks,
     do_they_predict,
@@ -117,10 +118,7 @@ def run_study(settings: StudySettings, truth: GroundTruth, unit_runner: UnitRunn
     _check(context)
     found = Candidates()
     work = _work(context, found)
-    correlations = {
-        name: (correlation_of(kendall, values, truth.test), correlation_of(spearman, values, truth.test))
-        for name, values in found.predictions.items()
-    }
+    correlations = {name: both_correlations(values, truth.test) for name, values in found.predictions.items()}
     unit = mean_training_flops(truth.config, truth.indices.tolist(), context.images, truth.epochs)
     methods = tuple(found.methods.values())
     baseline = found.methods[BASELINE]
@@ -261,7 +259,7 @@ def _between(truth: GroundTruth) -> str:
     count = len(truth.tests)
     if count < 2:
         return "Each network was trained once: how much of a difference is luck of the training is not known."
-    tau, rho = (correlation_of(measure, *truth.tests[:2]) for measure in (kendall, spearman))
+    tau, rho = both_correlations(*truth.tests[:2])
     deviation = float(np.sqrt(truth.tests.var(axis=0, ddof=1).mean()))
     return (
         f"Each network was trained with {count} seeds. Methods decide by the validation accuracy of the first training, and are "

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from search.blockwise.predictors import SignaturePredictor
+from search.blockwise.cross_validation import FittedPredictor
+from search.blockwise.predictors import fit
 from search.distillation.recipe import DistilRecipe
 from search.distillation.signatures import Signatures
 from search.proxies import proxy_scorer
@@ -22,6 +23,7 @@ from search.study.truth import GroundTruth
 from search.work.distillations import fine_tuned, run_distillation
 from search.work.kinds import Content, Context
 from search.work.trainings import task_of
+from search.work.unit import Unit
 from space import Architecture, SpaceConfig, find_space
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
@@ -40,6 +42,11 @@ def study_kind(name: str) -> str:
     return f"search.study.works:{name}"
 
 
+def study_unit(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> Unit:
+    """Return a unit of a function of this module."""
+    return Unit(kind=study_kind(name), config=config, inputs=inputs)
+
+
 def stage_input(stage: int) -> str:
     """Return the input name of a distilled stage."""
     return f"stage{stage}"
@@ -51,7 +58,7 @@ def sign(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Cont
     With `part` "train" the signatures are the loss changes on training images. `top1` and `loss` are of the networks at `indices`
     on the images for re-scoring, and `judging_s` the seconds of their evaluation.
     """
-    from search.blockwise.inherited_weights import inherited_judge
+    from search.blockwise.rounds import inherited_judge
     from search.distillation.block_scores import score_blocks, score_on_training
 
     space, task = _of(config)
@@ -149,14 +156,15 @@ def signed_predict(config: Mapping[str, Any], inputs: Mapping[str, Content], con
     """
     truth = _truth(config, inputs)
     signatures = Signatures.from_json(inputs["signatures"]["signatures"])
-    predictor = SignaturePredictor(config["predictor"], signatures, seed=config["seed"])
+    fitted: list[FittedPredictor] = []
 
-    def fit(indices: IndexArray, accuracies: FloatArray) -> FloatArray:
-        predictor.fit(indices, accuracies)
-        return predictor.predict(np.arange(len(truth.config)))
+    def scores(indices: IndexArray, accuracies: FloatArray) -> FloatArray:
+        given: dict[str, Any] = {"indices": indices, "accuracies": accuracies, "seed": config["seed"]}
+        fitted.append(fit(config["predictor"], signatures, **given, cross_validate=False))
+        return fitted[0].predict(np.arange(len(truth.config)))
 
-    order = fitted_search(fit, truth, config["first"], config["budget"], config["seed"])
-    predicted = without_fitted(predictor.predict(truth.indices), truth, order[: config["first"]])
+    order = fitted_search(scores, truth, config["first"], config["budget"], config["seed"])
+    predicted = without_fitted(fitted[0].predict(truth.indices), truth, order[: config["first"]])
     return {"predicted": _numbers(predicted), "order": order.tolist()}
 
 

@@ -76,6 +76,11 @@ class Nearest:
     index: int
     violations: tuple[Violation, ...]
 
+    @property
+    def worst(self) -> float:
+        """The largest excess over a limit; minus infinity where all are met."""
+        return max((one.excess for one in self.violations), default=-np.inf)
+
     def text(self, config: SpaceConfig, about: str = "") -> str:
         """Return a clause with the network, a text `about` it, and its distance beyond each limit."""
         takes = " and ".join(map(str, self.violations))
@@ -152,10 +157,15 @@ def nearest(
     if not len(known):
         return None
     index = int(known[np.lexsort((-accuracy[known], worst[known]))[0]])
+    return miss_of(index, [float(value[index]) for value in values], constraints)
+
+
+def miss_of(index: int, values: Sequence[float], constraints: Sequence[Constraint]) -> Nearest:
+    """Return the violations of a network whose costs, or their intervals' far ends, are `values`, one for each constraint."""
     lacking = tuple(
-        Violation(constraint=c, value=float(value[index]))
-        for c, value in zip(constraints, values, strict=True)
-        if not c.holds(value[index : index + 1])[0]
+        Violation(constraint=constraint, value=value)
+        for constraint, value in zip(constraints, values, strict=True)
+        if not constraint.holds(np.array([value]))[0]
     )
     return Nearest(index=index, violations=lacking)
 

@@ -19,11 +19,11 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from search.training.augment import augment_batches, batches_ahead, normalize
 from search.training.distillation_loss import distillation_loss
 from search.training.history import TOP, Figures
 from search.training.images import Images, Task
 from search.training.memory import within_memory
+from search.training.pixel_ops import augment_batches, batches_ahead, normalize
 from search.training.recipe import Recipe
 from search.training.replayed import Replayed
 from search.training.stacked_modules import channels_first

@@ -1,4 +1,4 @@
-"""The first line of a sealed file, which names the kind of its content: checked before torch is loaded to read the rest."""
+"""Checks before torch is loaded: of a sealed file's first line, which names its kind of content, and of folders of such files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from space.errors import ConfigError
 AGAIN = "make it again"
 CHECKPOINT = "checkpoint.harness"
 TRAINED = "trained network"
+TEACHER = "teacher.harness"  # in the folder of a block library
 LONGEST = 80  # bytes: where another kind's name is looked for
 
 
@@ -38,3 +39,11 @@ def check_trained(path: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 check_head(TRAINED, file.read(LONGEST), str(path))
+
+
+def check_library(folder: Path) -> None:
+    """Raise ConfigError for a folder without a teacher's file, which is no library."""
+    if not (folder / TEACHER).is_file():
+        raise ConfigError(
+            f"{folder}: is no block library: it has no {TEACHER}; make one with 'harness distill'"
+        )

@@ -22,6 +22,7 @@ SHAPES = ((0, 0.0), (3, 0.35), (4, 0.3), (5, 0.3), (2, 0.4))  # number of corner
 TEXTURES = 4  # stripes, checks, rings, a shade
 ORIENTATIONS = 4  # of the texture against the shape
 HUES = 5  # more where the classes need more
+NOISE = 0.12  # deviation of each pixel's, for pixels between 0 and 1
 CHUNK = 1000  # images drawn at once; the random numbers depend on it, so it is part of the task
 
 Floats = NDArray[np.floating[Any]]  # single precision
@@ -39,18 +40,17 @@ class _Classes:
 
 
 def make_synthetic_task(
-    config: SpaceConfig, seed: int = 0, per_class: tuple[int, int, int] = PER_CLASS, noise: float = 0.12
+    config: SpaceConfig, seed: int = 0, per_class: tuple[int, int, int] = PER_CLASS
 ) -> Task:
     """Draw a synthetic task of a space's classes, image size and channels.
 
     The same arguments draw the same images. `per_class` are the numbers of images of each class to train, validate and test, part
-    of the task's name unless they are the default ones. `noise` is the deviation of each pixel's noise, for pixels between 0 and
-    1: more is harder.
+    of the task's name unless they are the default ones.
     """
     streams = np.random.SeedSequence(seed).spawn(4)
     classes = _draw_classes(np.random.default_rng(streams[0]), config.classes)
     train, val, test = (
-        _draw_part(np.random.default_rng(stream), classes, config, count, noise)
+        _draw_part(np.random.default_rng(stream), classes, config, count)
         for stream, count in zip(streams[1:], per_class, strict=True)
     )
     mean, std = moments(train.images)
@@ -78,13 +78,11 @@ def _draw_classes(rng: np.random.Generator, count: int) -> _Classes:
     return _Classes(shape=shape, texture=texture, orientation=orientation, hue=hue, hues=hues)
 
 
-def _draw_part(
-    rng: np.random.Generator, classes: _Classes, config: SpaceConfig, per_class: int, noise: float
-) -> Images:
+def _draw_part(rng: np.random.Generator, classes: _Classes, config: SpaceConfig, per_class: int) -> Images:
     """Return images of every class, `per_class` of each, shuffled."""
     labels = rng.permutation(np.repeat(np.arange(config.classes, dtype=np.int64), per_class))
     drawn = [
-        _draw(rng, classes, labels[at : at + CHUNK], config.image_size, config.in_channels, noise)
+        _draw(rng, classes, labels[at : at + CHUNK], config.image_size, config.in_channels)
         for at in range(0, len(labels), CHUNK)
     ]
     return Images(images=np.concatenate(drawn), labels=labels)
@@ -96,7 +94,6 @@ def _draw(
     labels: NDArray[np.int64],
     size: int,
     channels: int,
-    noise: float,
 ) -> NDArray[np.uint8]:
     """Return one image of each label, (n, size, size, channels)."""
     n = len(labels)
@@ -131,7 +128,7 @@ def _draw(
     behind_color = _color(between(0, 1), channels) * between(0.3, 0.8)[..., None]
     image = inside[..., None] * front_color * (0.35 + 0.65 * front[..., None])
     image = image + (1 - inside[..., None]) * behind_color * (0.5 + 0.5 * behind[..., None])
-    image += noise * rng.standard_normal(image.shape, dtype=np.float32)
+    image += NOISE * rng.standard_normal(image.shape, dtype=np.float32)
     pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
     return pixels
 

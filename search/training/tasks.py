@@ -5,7 +5,7 @@ task = load_task("synthetic:3", BLOX)
 task = load_task("synthetic:3:200/50/200", BLOX)   # images of each class to train, to validate, to test
 task = load_task("/data/cifar", BLOX)       # CIFAR-100, as the space has 100 classes
 task = load_task("digits+split:0", MINI)    # separate images for each use in a blockwise search, dealt out by seed 0
-task = load_task("folder:flowers:fit=crop", BLOX)  # images of one's own: search.training.own_data.source
+task = load_task("folder:flowers:fit=crop", BLOX)  # images of one's own: search.training.task_source
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from search.training.cifar import CIFAR10, CIFAR100, holds_cifar, load_cifar
 from search.training.digits import load_digits_task
 from search.training.image_split import parse_split, separated, undivided_name
 from search.training.images import SYNTHETIC, Images, Task, check_fit
-from search.training.own_data.source import is_own, parse_source
 from search.training.own_data.tasks import DIGEST_CHARACTERS, load_own_task
 from search.training.synthetic_images import PER_CLASS, make_synthetic_task
-from search.training.task_source import parse_seed, split_source
+from search.training.task_source import is_own, parse_seed, parse_source, split_source
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
 from space.user_paths import expand_user

@@ -15,7 +15,7 @@ from search.training.recipe import Recipe
 from search.training.sealed import content_digest
 from space import Architecture
 from space.errors import ConfigError
-from space.networks import network_shapes
+from space.networks import AnyNetwork, build_network, network_shapes
 
 _TOLD = 3  # tensors that a message names
 _THEN = " then "  # between environments, where a training went on elsewhere
@@ -112,6 +112,14 @@ def check_weights(weights: Mapping[str, Any], architecture: Architecture, what: 
             f"{what}: the weights are not those of {architecture} of space {architecture.config.name!r}: "
             f"{'; '.join(faults[:_TOLD])}{more}; take weights of this architecture"
         )
+
+
+def network_of(architecture: Architecture, weights: Mapping[str, Tensor]) -> AnyNetwork:
+    """Return a network with these weights; torch's generator, which draws those that they replace, stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(architecture)
+    network.load_state_dict(dict(weights))
+    return network
 
 
 # --- hardware and software -------------------------------------------------------------------------

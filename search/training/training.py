@@ -40,7 +40,7 @@ from search.training.images import Task, check_fit
 from search.training.lone_images import check_lone_image
 from search.training.memory import is_out_of_memory
 from search.training.recipe import Recipe
-from search.training.trained import Trained, environment_of, plain_terms
+from search.training.trained import Trained, environment_of, network_of, plain_terms
 from search.training.training_run import Clock, OnEpoch, TrainingRun
 from space import Architecture
 from space.errors import ConfigError, HarnessError
@@ -170,9 +170,7 @@ def _laid_out(network: AnyNetwork, recipe: Recipe) -> AnyNetwork:
 
 
 def _teaching(guide: Guide, recipe: Recipe, place: torch.device) -> Teaching:
-    with torch.random.fork_rng(devices=[]):  # the weights that building draws are not used
-        teacher = build_network(guide.teacher.architecture)
-    teacher.load_state_dict(guide.teacher.weights)
+    teacher = network_of(guide.teacher.architecture, guide.teacher.weights)
     network = _laid_out(teacher, recipe).to(place).eval().requires_grad_(False)
     return Teaching(network=network, weight=guide.weight, temperature=guide.temperature)
 

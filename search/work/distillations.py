@@ -140,7 +140,7 @@ def run_finetuning(config: Mapping[str, Any], inputs: Mapping[str, Content], con
 
     architecture = architecture_of(config)
     names = [f"stage{place}" for place in range(architecture.config.stages)]
-    check_keys(config, inputs, TRAINING_KEYS, ("teacher", *names))
+    check_keys(config, inputs, (*TRAINING_KEYS, "guide"), ("teacher", *names))
     teacher = trained_from(_input(inputs, "teacher"), "input 'teacher'")
     stages = tuple(stage_from(_input(inputs, name), f"input {name!r}") for name in names)
     library = BlockLibrary(teacher=teacher, stages=stages)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from search.distillation.paths import path_sampler
-from search.distillation.recipe import RANDOM
 from space import SpaceConfig
 from space.costs import network_cost, stage_costs, stem_cost
 from space.indexing import blocks_of
@@ -73,47 +72,30 @@ def teacher_macs(config: SpaceConfig, teacher: int, stages: int) -> int:
     return stem_cost(config).macs + sum(stage_costs(config)[stage][block].macs for stage, block in blocks)
 
 
-def distilling_flops(
-    config: SpaceConfig, teacher: int, stage: int, images: int, epochs: int, views: int = 1
-) -> float:
-    """Return the FLOPs of training all blocks of a stage to turn the teacher's input into its output.
-
-    The teacher sees each of `views` augmented passes of the images once, whatever the number of epochs and blocks.
-    """
-    learned = training_flops(sum(stage_macs(config, stage)), images, epochs)
-    return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
-
-
-def supernet_flops(
-    config: SpaceConfig,
-    teacher: int,
-    stage: int,
-    images: int,
-    epochs: int,
-    views: int = 1,
-    paths: str = RANDOM,
-) -> float:
-    """Return the expected FLOPs of training a stage's supernet, in which each step runs the blocks that `paths` draws."""
+def supernet_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
+    """Return the expected FLOPs of training a stage's supernet, a step of which runs the blocks that the recipe's paths draw."""
     place = SpaceStage(config, stage)
-    visits, macs = path_sampler(paths, place.ops, place.blocks).visits, stage_macs(config, stage)
+    visits, macs = path_sampler(recipe.paths, place.ops, place.blocks).visits, stage_macs(config, stage)
     each = [macs[block] for block in config.choices[stage]]
-    learned = training_flops(float(visits @ each), images, epochs)
-    return learned + forward_flops(teacher_macs(config, teacher, stage + 1), images * views)
-
-
-def calibration_flops(config: SpaceConfig, stage: int, images: int) -> float:
-    """Return the FLOPs of passing images through every block of a stage, to compute BatchNorm's statistics of each path."""
-    return forward_flops(sum(stage_macs(config, stage)), images)
+    learned = training_flops(float(visits @ each), images, recipe.epochs)
+    return learned + _teacher_flops(config, teacher, stage, images, recipe)
 
 
 def recipe_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
-    """Return the FLOPs of distilling a stage by a recipe, whether its blocks share weights or not."""
-    from search.distillation.weight_sharing import CALIBRATION_IMAGES  # imports torch
+    """Return the FLOPs of distilling a stage by a recipe: of all blocks, or of a supernet and BatchNorm's statistics."""
+    from search.distillation.supernet import CALIBRATION_IMAGES  # imports torch
 
-    if not recipe.shared:
-        return distilling_flops(config, teacher, stage, images, recipe.epochs, recipe.views)
-    flops = supernet_flops(config, teacher, stage, images, recipe.epochs, recipe.views, recipe.paths)
-    return flops + calibration_flops(config, stage, min(images, CALIBRATION_IMAGES))
+    every = sum(stage_macs(config, stage))
+    if recipe.shared:
+        calibration = forward_flops(every, min(images, CALIBRATION_IMAGES))
+        return supernet_flops(config, teacher, stage, images, recipe) + calibration
+    learned = training_flops(every, images, recipe.epochs)
+    return learned + _teacher_flops(config, teacher, stage, images, recipe)
+
+
+def _teacher_flops(config: SpaceConfig, teacher: int, stage: int, images: int, recipe: DistilRecipe) -> float:
+    """Return the FLOPs of a teacher that sees each view of the images once, whatever the number of epochs and blocks."""
+    return forward_flops(teacher_macs(config, teacher, stage + 1), images * recipe.views)
 
 
 def plugging_flops(config: SpaceConfig, teacher: int, images: int) -> float:

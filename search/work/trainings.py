@@ -3,8 +3,7 @@
     unit = training_unit(architecture, task, Recipe(epochs=20))
 
 Its config has `space` (the name of a known one, or its fields), `architecture`, `task` (the source that `load_task` reads),
-`task_sha256` (of the images; may be left out, and then they are not checked), `recipe` (JSON) and, beside an input `guide`,
-`guide` (its fields). Its inputs are none, or trained networks: `start`, whose weights it begins from, and `guide`, its teacher.
+`task_sha256` (of the images; may be left out, and then they are not checked) and `recipe` (JSON). It has no inputs.
 
     together = together_unit(units)                       # of units of kind "train" that differ in their network alone
     done = run_units([together], results, runner)
@@ -34,38 +33,20 @@ if TYPE_CHECKING:
     from search.work.results import ResultStore
 
 TOGETHER = "train-together"
-TRAINING_KEYS = ("space", "architecture", "task", "task_sha256", "recipe", "guide")
+TRAINING_KEYS = ("space", "architecture", "task", "task_sha256", "recipe")
 _TOGETHER_KEYS = ("space", "architectures", "task", "task_sha256", "recipe")
 
 
-def training_unit(
-    architecture: Architecture,
-    task: Task,
-    recipe: Recipe,
-    inputs: Mapping[str, str] | None = None,
-    guide: Mapping[str, Any] | None = None,
-) -> Unit:
-    """Return the unit of a training; `inputs` are digests of trained networks under "start" and "guide".
-
-    `guide` gives fields of `search.training.distillation_loss.Guide` except the teacher; the others have their defaults.
-
-    Raises:
-        ConfigError: the guide has no teacher, or no such field.
-    """
-    config: dict[str, Any] = {
+def training_unit(architecture: Architecture, task: Task, recipe: Recipe) -> Unit:
+    """Return the unit of a training from scratch."""
+    config = {
         "space": plain_space(architecture.config),
         "architecture": str(architecture),
         "task": task.source,
         "task_sha256": task.images_digest,
         "recipe": recipe.to_plain(),
     }
-    if "guide" in (inputs or {}):
-        config["guide"] = guide_fields(guide or {})
-    elif guide:
-        raise ConfigError(
-            f"training: guide {dict(guide)!r} has no teacher; give its digest as the input 'guide'"
-        )
-    return Unit(kind="train", config=config, inputs=inputs or {})
+    return Unit(kind="train", config=config)
 
 
 def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], context: Context) -> Content:
@@ -74,33 +55,15 @@ def run_training(config: Mapping[str, Any], inputs: Mapping[str, Content], conte
     Raises:
         ConfigError: the config or an input cannot be used, or the task has other images than those of the config.
     """
-    from search.training.distillation_loss import Guide, Start
-    from search.training.trained import trained_digest
-    from search.training.trained_files import trained_content, trained_from
+    from search.training.trained_files import trained_content
     from search.training.training import train
 
-    check_keys(config, inputs, TRAINING_KEYS, ("start", "guide"))
+    check_keys(config, inputs, TRAINING_KEYS, ())
     architecture = architecture_of(config)
     task = task_of(config, architecture.config)
     recipe = Recipe.from_plain(config["recipe"])
-
-    more: dict[str, Any] = {}
-    if "start" in inputs:
-        start = trained_from(inputs["start"], "input 'start'")
-        more["start"] = Start(weights=start.weights, origin=trained_digest(start))
-    if "guide" in inputs:
-        fields = guide_fields(config.get("guide", {}))
-        more["guide"] = Guide(teacher=trained_from(inputs["guide"], "input 'guide'"), **fields)
-    elif "guide" in config:
-        raise ConfigError(
-            "unit: the config has a 'guide' and the inputs have none; give the teacher as input"
-        )
-
-    return trained_content(
-        train(
-            architecture, task, recipe, context.scratch, context.device, on_epoch=context.on_progress, **more
-        )
-    )
+    trained = train(architecture, task, recipe, context.scratch, context.device, on_epoch=context.on_progress)
+    return trained_content(trained)
 
 
 def guide_fields(given: Mapping[str, Any]) -> dict[str, float]:

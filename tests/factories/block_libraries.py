@@ -15,13 +15,13 @@ from rigs.made_files import once_a_run
 
 from factories.stores import MANY, add_sessions, calibrate, new_store
 from search.distillation.block_library import BlockLibrary, StageLibrary, save_stage
-from search.distillation.library_folder import TEACHER
 from search.distillation.recipe import DistilRecipe
 from search.training.augment import NONE
 from search.training.epochs import judge
 from search.training.history import Epoch
 from search.training.published_files import write_trainings
 from search.training.recipe import Recipe
+from search.training.sealed_head import TEACHER
 from search.training.tasks import load_task
 from search.training.trained import Trained, environment_of, trained_digest
 from search.training.trained_files import save_trained

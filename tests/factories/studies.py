@@ -11,7 +11,7 @@ import pytest
 from factories.accuracies import additive
 from factories.spaces import make_known
 from search.accuracy.gcn import GcnConfig
-from search.blockwise.predictors import SignaturePredictor
+from search.blockwise.predictors import fit
 from search.study import methods
 from search.study.settings import StudySettings
 from space import Space, SpaceConfig
@@ -36,7 +36,7 @@ def with_small_space(patch: pytest.MonkeyPatch) -> StudySettings:
     make_known(patch, SMALL)
     patch.setitem(methods.GCN, "epochs", 3)
     few = GcnConfig(width=16, epochs=3)
-    patch.setitem(SignaturePredictor.__init__.__kwdefaults__, "hyperparameters", few)
+    patch.setitem(fit.__kwdefaults__, "hyperparameters", few)
     return replace(SETTINGS, space=SMALL.name)
 
 

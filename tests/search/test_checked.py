@@ -178,16 +178,8 @@ def test_keys_of_units_are_those_of_older_versions() -> None:
     units = [
         training_unit(Architecture.parse(text, TINY), task, SHORT) for text in ("conv/bconv", "conv/conv")
     ]
-    guided = training_unit(
-        Architecture.parse("conv/bconv", TINY),
-        task,
-        SHORT,
-        inputs={"guide": "0" * 64, "start": "1" * 64},
-        guide={"weight": 1},
-    )
-    assert [one.key for one in (*units, together_unit(units), guided)] == [
+    assert [one.key for one in (*units, together_unit(units))] == [
         "7112030be22ca979258a9d0a98fd65bbe675420c5c3b456c537c5ea517e99b54",
         "fdcef2acfbee96a2546d292794c548dde78fb9d7958cff5fceee26c8fc27b64f",
         "475ad6919184deea27e9e3c2e18ae1d1580f2673d11cdd6145da6f420e5ca4c6",
-        "cef71afde9ff02746fbdb882b330c274dae153a1e4deb9388f6a7c9f43ddd921",
     ]

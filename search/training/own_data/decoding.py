@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from search.training.own_data.source import DataSettings
+from search.training.task_source import DataSettings
 from space.errors import ConfigError
 from space.text import reason_of
 

@@ -24,9 +24,8 @@ from search.training.own_data.arrays import (
 from search.training.own_data.cache import Log
 from search.training.own_data.decoding import plain_image
 from search.training.own_data.folders import ALL, PARTS
-from search.training.own_data.source import DataSettings, OwnSource
 from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
-from search.training.task_source import MARK
+from search.training.task_source import MARK, DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError, shown
 

@@ -34,7 +34,7 @@ from search.training.own_data.decoding import (
     refuse_unfit,
 )
 from search.training.own_data.folders import ALL, PARTS, ListedPart, list_folder
-from search.training.own_data.source import DataSettings, OwnSource
+from search.training.task_source import DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.text import counted, printable

@@ -26,7 +26,8 @@ from exporters.conversion import run_network
 from exporters.weights import WeightsFile
 from harness.models import accuracy
 from harness.models.accuracy import ModelAccuracy, SplitAccuracy, add_to_table, read_table, table_row
-from search.training.augment import NONE, normalize
+from search.training.augment import NONE
+from search.training.pixel_ops import normalize
 from search.training.recipe import Recipe
 from search.training.tasks import Task, load_task
 from search.training.trained_files import write_weights

@@ -29,7 +29,7 @@ from rigs.commands import Done, refused, run
 
 import exporters
 from exporters import Weights
-from harness.blockwise.answer import _accuracies, commands, distil_recipes, model_document
+from harness.blockwise.answer import _figures, commands, distil_recipes, model_document
 from harness.commands.blockwise_options import BlockwiseOptions
 from harness.devices.config import Device
 from harness.measurement import campaigns
@@ -40,7 +40,7 @@ from harness.models.accuracy import ModelAccuracy, SplitAccuracy
 from harness.models.exported import ModelFile
 from harness.models.trained import Finished, FinishedModels
 from harness.store import Store
-from search.blockwise import iterated_search, rounds, seeds
+from search.blockwise import iterated_search, rounds
 from search.blockwise.setting import Setting
 from search.distillation.block_library import BlockLibrary, load_library
 from search.distillation.signatures import Signatures
@@ -221,8 +221,14 @@ def test_validation_and_test_accuracies_of_a_training_stand_under_their_own_name
     teacher = load_library(library).teacher
     trained = replace(teacher, test=replace(teacher.test, first=7))
     assert trained.best.val.top1 == 10.0
-    assert _accuracies(trained, False) == {"val_top1_percent": 10.0, "test_top1_percent": 17.5}
-    assert list(_accuracies(trained, True)) == ["synthetic_val_top1_percent", "synthetic_test_top1_percent"]
+    assert _figures(trained.best.val, trained.test, False) == {
+        "val_top1_percent": 10.0,
+        "test_top1_percent": 17.5,
+    }
+    assert list(_figures(trained.best.val, trained.test, True)) == [
+        "synthetic_val_top1_percent",
+        "synthetic_test_top1_percent",
+    ]
 
 
 def test_a_model_file_has_its_own_accuracies_beside_the_networks() -> None:
@@ -375,7 +381,7 @@ def redistilled(monkeypatch: pytest.MonkeyPatch) -> None:
         stages = tuple(made_stage(teacher, place, seed=added_seed) for place in (0, 1))
         return BlockLibrary(teacher=teacher, stages=stages)
 
-    monkeypatch.setattr(seeds, "distilled", distilled)
+    monkeypatch.setattr(rounds, "distilled", distilled)
 
 
 def test_several_seeds_answer_with_the_best_by_validation_and_two_intervals(

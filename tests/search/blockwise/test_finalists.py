@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.blockwise import finalists_integer_program
+from search.blockwise import by_integer_program
+from search.blockwise.by_integer_program import from_integer_program
 from search.blockwise.finalists import Finalists, from_list, from_scores
-from search.blockwise.finalists_integer_program import from_integer_program
 from search.integer_program.solve import Limit
 from space import SpaceConfig
 from space.indexing import BoolArray, FloatArray, block_indices
@@ -122,12 +122,12 @@ def test_integer_programs_find_finalists_where_networks_cannot_be_listed() -> No
         assert all((one != other).sum() >= 4 for other in found.choices[:place])
 
 
-@pytest.mark.parametrize("walks", [finalists_integer_program.WALKS, (1,), (4, 9)])
+@pytest.mark.parametrize("walks", [by_integer_program.WALKS, (1,), (4, 9)])
 @pytest.mark.parametrize("distance", [1, 2, 3])
 def test_integer_programs_find_them_beside_networks_of_which_more_is_known(
     walks: tuple[int, ...], distance: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finalists_integer_program, "WALKS", walks)
+    monkeypatch.setattr(by_integer_program, "WALKS", walks)
     random = np.random.default_rng(3)
     effects = random.normal(size=(THREE.stages, len(THREE.blocks)))
     costs = random.uniform(1, 2, size=effects.shape)

@@ -15,7 +15,6 @@ from search.blockwise.iterated_search import (
     Round,
     RoundResult,
     iterate,
-    iterate_together,
     noise_of,
 )
 from search.training.history import Figures
@@ -62,7 +61,11 @@ class Rounds:
 
 
 def run(rounds: Rounds, budget: Budget, **more: Any) -> Iterated:
-    return iterate(network("first", 200), rounds.turn, budget, **more)
+    def turn(number: int, teachers: Mapping[int, Trained]) -> dict[int, RoundResult]:
+        return {0: rounds.turn(number, teachers[0])}
+
+    (done,) = iterate([network("first", 200)], turn, budget, **more)
+    return done
 
 
 def test_each_winner_teaches_the_next_round() -> None:
@@ -124,12 +127,12 @@ def test_several_iterations_go_round_by_round_and_each_ends_for_itself() -> None
         asked.append((number, tuple(teachers)))
         return {place: each[place].turn(number, teacher) for place, teacher in teachers.items()}
 
-    done = iterate_together([network("first", 200)] * 3, turns, Budget(rounds=3))
+    done = iterate([network("first", 200)] * 3, turns, Budget(rounds=3))
     assert asked == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2))]
     alone = [run(Rounds(280, 330, 360), Budget(rounds=3)), run(Rounds(250, 200), Budget(rounds=3))]
     assert [one.to_plain() for one in done] == [alone[place].to_plain() for place in (0, 1, 0)]
     assert each[0].taught == each[2].taught == [(1, "first"), (2, "winner 1"), (3, "winner 2")]
-    assert iterate_together([], turns, Budget()) == []
+    assert iterate([], turns, Budget()) == []
 
 
 def test_no_round_begins_that_could_go_beyond_the_budget() -> None:

@@ -13,15 +13,13 @@ from scipy.stats import kendalltau, linregress
 from search.accuracy.gcn import GcnConfig
 from search.blockwise.cross_validation import FittedPredictor
 from search.blockwise.predictor_kinds import PREDICTORS
-from search.blockwise.predictors import SignaturePredictor, additive, fit
+from search.blockwise.predictors import additive, fit
 from search.blockwise.predictors_linear import fit_linear, fit_second_order
 from search.blockwise.predictors_report import evaluate
 from search.blockwise.signature_features import features_of
 from search.distillation.signatures import Signatures
-from search.methods.method import Problem, search
-from search.methods.predictor_loop import PredictorLoop
 from search.methods.ridge import PENALTIES
-from space import BLOX, MINI
+from space import MINI
 from space.errors import ConfigError
 from space.indexing import block_indices
 
@@ -86,8 +84,11 @@ def test_the_gcn_sees_signatures_that_the_ops_say_nothing_of() -> None:
     hyperparameters = GcnConfig(width=24, epochs=50, learning_rate=5e-3, dropout=0.0)
     correlations = []
     for seed in (0, 7):  # the true signatures, and others
-        predictor = SignaturePredictor("gcn", made_signatures(seed), ["nsr"], hyperparameters=hyperparameters)
-        predictor.fit(known, TRUTH[known])
+        predictor = fit(
+            *("gcn", made_signatures(seed), ["nsr"], known, TRUTH[known]),
+            hyperparameters=hyperparameters,
+            cross_validate=False,
+        )
         correlations.append(np.corrcoef(predictor.predict(others), TRUTH[others])[0, 1])
     assert correlations[0] > 0.9 > 0.7 > correlations[1], correlations
 
@@ -303,9 +304,7 @@ def test_a_network_with_an_unknown_signature_is_refused_by_stage_block_and_colum
     # Networks without that block are enough.
     found = fit(name, signatures, indices=rest, accuracies=TRUTH[rest], hyperparameters=SMALL)
     assert np.isfinite(found.predict(np.arange(45))).all()
-    in_loop = SignaturePredictor(name, signatures, hyperparameters=SMALL)
-    in_loop.fit(rest, TRUTH[rest])
-    for ask in (found.predict, found.interval, in_loop.predict):
+    for ask in (found.predict, found.interval):
         with pytest.raises(ConfigError, match=message.replace("+", r"\+")):
             ask(EVERY)
     parts = additive(found)
@@ -357,28 +356,3 @@ def test_names_of_predictors_and_columns_are_checked() -> None:
             fit("linear", SIGNATURES, columns)
     with pytest.raises(ConfigError, match=r"linear.*0 networks of known accuracy; it needs 3"):
         fit("linear", SIGNATURES)
-
-
-# In a search's loop
-
-
-@pytest.mark.parametrize("name", ["sum", "second-order"])
-def test_the_loop_searches_with_signatures(name: str) -> None:
-    signatures = made_signatures(config=BLOX)
-    truth = by_rule(signatures, np.array([2.0, 1.0, 1.0]))
-    problem = Problem(config=BLOX, allowed=np.ones(len(BLOX), dtype=np.bool_), budget=40, seed=0)
-    method = PredictorLoop(problem, SignaturePredictor(name, signatures))
-    trace = search(name, method, problem, lambda indices: truth[indices])
-    assert len(trace.indices) == 40
-    # 20 random ones would leave a twentieth above them.
-    assert (truth > trace.scores[20:].max()).mean() < 0.001
-
-
-def test_the_loop_s_predictor_learns_from_one_network_but_not_from_none() -> None:
-    predictor = SignaturePredictor("linear", SIGNATURES)
-    with pytest.raises(ValueError, match="before fit"):
-        predictor.predict(EVERY)
-    with pytest.raises(ConfigError, match="0 networks of known accuracy; it needs 1"):
-        predictor.fit(EVERY[:0], TRUTH[:0])
-    predictor.fit(EVERY[:1], TRUTH[:1])
-    assert (predictor.predict(EVERY) == TRUTH[0]).all()

@@ -57,10 +57,10 @@ def test_the_images_that_decide_between_rounds_are_named(
 ) -> None:
     asked: list[str] = []
 
-    def iterate(teacher: Any, do_round: Any, budget: Budget, *, deciding: str, **more: Any) -> Any:
+    def iterate(teachers: Any, do_rounds: Any, budget: Budget, *, deciding: str, **more: Any) -> Any:
         asked.append(deciding)
-        do_round(1, teacher)
-        return SimpleNamespace(stop="")
+        do_rounds(1, dict(enumerate(teachers)))
+        return [SimpleNamespace(stop="")]
 
     student = SimpleNamespace(trained=small_teacher(), val=small_teacher().best.val)
     searched = SimpleNamespace(found=SimpleNamespace(best=student), flops=1.0)

@@ -9,8 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from search.blockwise.candidates import State
-from search.blockwise.search import SearchPlan, choose_listed, predicted_table, search_blockwise
+from search.blockwise.search import SearchPlan, State, choose_listed, predicted_table, search_blockwise
 from search.table import Cost, NetworkTable
 from search.table.constraints import parse_constraint
 from search.training.history import Figures

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from factories.block_libraries import made_library
 
-from search.blockwise import seeds as seeds_module
-from search.blockwise.seeds import SeedRun, between_seeds, incumbent, search_seeds
+from search.blockwise import rounds
+from search.blockwise.rounds import SeedRun, between_seeds, incumbent, search_seeds
 from search.distillation.block_library import BlockLibrary
 from search.training.history import Figures
 from search.training.recipe import Recipe
@@ -61,7 +61,7 @@ def test_the_first_seed_is_the_library_s_and_each_other_distils_chooses_and_tune
         seen.append((own is library, setting.seed, setting.recipe.seed))
         return None, f"searched {setting.seed}"
 
-    monkeypatch.setattr(seeds_module, "distilled", distilled)
+    monkeypatch.setattr(rounds, "distilled", distilled)
     runs = search_seeds(library, cast(Any, given), 3, search)
     assert remade == [1, 2]
     assert seen == [(True, 5, 7), (False, 6, 8), (False, 7, 9)]

@@ -23,7 +23,7 @@ from factories.small_distillations import (
 )
 from torch.nn.functional import cross_entropy
 
-from search.blockwise.inherited_weights import inherited_judge
+from search.blockwise.rounds import inherited_judge
 from search.distillation import block_scores
 from search.distillation.block_library import (
     BlockLibrary,

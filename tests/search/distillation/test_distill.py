@@ -13,7 +13,6 @@ import pytest
 import torch
 from factories.block_libraries import save_library
 from factories.teachers import TEACHER, few_digits, made_teacher
-from torch.nn.functional import cross_entropy
 
 from search.distillation import teacher_features as features_module
 from search.distillation.block_library import (
@@ -23,14 +22,13 @@ from search.distillation.block_library import (
     stage_content,
     stage_from,
 )
-from search.distillation.block_scores import block_sizes, score_blocks
+from search.distillation.block_scores import score_blocks
 from search.distillation.distill import distil_stage
 from search.distillation.losses import errors
 from search.distillation.packing import pack, shapes_of, unpack
 from search.distillation.recipe import DistilRecipe
 from search.distillation.teacher_features import StageTask, Views, teacher_features, teacher_network
 from search.training.augment import Augmentation
-from search.training.epochs import judge
 from search.training.sealed import content_digest
 from search.training.trained_files import load_trained
 from space import MINI, TINY, Architecture
@@ -179,52 +177,6 @@ def test_a_library_reads_back_and_refuses_what_is_not_its_own(tmp_path) -> None:
     ):
         stage_from({**content, "blocks": ["conv"]})
     assert load_trained(tmp_path / "teacher.harness").architecture == library.teacher.architecture
-
-
-def test_signatures_are_those_of_the_assembled_network() -> None:
-    teacher, task = made_teacher(), few_digits()
-    library = BlockLibrary(
-        teacher=teacher, stages=(distil_stage(StageTask(teacher, task, 0), QUICK, SINGLES), None)
-    )
-    signatures = score_blocks(library, task)
-    network = build_network(teacher.architecture)
-    network.load_state_dict(dict(teacher.weights))
-    own = judge(network, task.val, task)
-    network.eval()
-    images = (
-        torch.tensor(task.val.images).permute(0, 3, 1, 2) / 255 - torch.tensor(task.mean).view(1, 3, 1, 1)
-    ) / (torch.tensor(task.std).view(1, 3, 1, 1))
-    with torch.no_grad():
-        classes = network(images).argmax(1)
-        for place, block in enumerate(SINGLES):
-            plugged = build_network(Architecture(blocks=(block, OWN[1]), config=TINY))
-            state = {k: v for k, v in teacher.weights.items() if not k.startswith("stages.0.")}
-            state |= {f"stages.0.{k}": v for k, v in library.stages[0].weights[place].items()}
-            plugged.load_state_dict(state)
-            plugged.eval()
-            logits = plugged(images)
-            loss = float(cross_entropy(logits, torch.tensor(task.val.labels)))
-            column = TINY.blocks.index(block)
-            figures = judge(plugged, task.val, task)
-            assert signatures.column("loss_change")[0, column] == pytest.approx(loss - own.loss, abs=1e-4)
-            assert signatures.column("accuracy_change")[0, column] == pytest.approx(figures.top1 - own.top1)
-            assert signatures.column("agreement")[0, column] == pytest.approx(
-                100 * float((logits.argmax(1) == classes).float().mean())
-            )
-    assert np.isnan(signatures.column("nsr")[1]).all() and np.isnan(signatures.column("nsr")[0]).sum() == 42
-    assert signatures.column("params")[1].min() > 0
-
-
-def test_the_sizes_of_blocks_add_up_to_the_networks() -> None:
-    sizes = block_sizes(TINY)
-    first, second = (Architecture.parse(text, TINY) for text in ("conv/conv", "bconv-mbconv/conv+conv"))
-    for name in ("params", "macs"):
-        sums = [
-            sum(sizes[name][place, TINY.blocks.index(block)] for place, block in enumerate(one.blocks))
-            for one in (first, second)
-        ]
-        assert sums[1] - sums[0] == getattr(second, name) - getattr(first, name)
-        assert getattr(first, name) > sums[0]  # stem and head are in the network alone
 
 
 def test_bad_wishes_are_named() -> None:

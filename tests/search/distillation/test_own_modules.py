@@ -15,9 +15,8 @@ from search.distillation.distill import distil_stage
 from search.distillation.losses import stacked_stages
 from search.distillation.recipe import DistilRecipe
 from search.distillation.separate_weights import BlockGroup
-from search.distillation.supernet import judge_paths, learned_supernet
+from search.distillation.supernet import calibrated, judge_paths, learned_supernet
 from search.distillation.teacher_features import StageTask, teacher_features
-from search.distillation.weight_sharing import calibrated
 from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.synthetic_images import make_synthetic_task

@@ -11,7 +11,7 @@ import pytest
 import torch
 from factories.small_distillations import BLOCKS, SMALL, small_task, small_teacher
 
-from search.distillation import weight_sharing
+from search.distillation import supernet
 from search.distillation.block_library import StageLibrary
 from search.distillation.distill import distil_stage
 from search.distillation.recipe import DistilRecipe
@@ -79,7 +79,7 @@ def test_equal_ops_in_equal_places_have_the_weights_of_the_supernet_that_learned
 def test_statistics_are_means_over_batches_along_the_block_s_own_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(weight_sharing, "CALIBRATION_IMAGES", 35)
+    monkeypatch.setattr(supernet, "CALIBRATION_IMAGES", 35)
     found = distilled()
     with teacher_features(StageTask(small_teacher(), small_task(), STAGE)) as train:
         batches = [train.inputs[:18], train.inputs[18:35]]

@@ -8,7 +8,7 @@ import pytest
 from contracts.method import MethodContract
 
 from search.accuracy.gcn import GcnConfig
-from search.methods import predictor_loop
+from search.methods import predictor_loop, registry
 from search.methods.registry import METHODS, PROXIES, RANKED
 from search.proxies import measures
 
@@ -22,7 +22,7 @@ def small_graph_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train graph networks for seconds less: the contract does not ask how well they predict."""
     small = GcnConfig(layers=1, width=8, epochs=2)
     monkeypatch.setattr(predictor_loop.gcn, "__defaults__", (small,))
-    monkeypatch.setattr(predictor_loop.gcn_binary, "__defaults__", (replace(small, pairs=True),))
+    monkeypatch.setattr(registry, "GCN_PAIRS_CONFIG", replace(small, pairs=True))
 
 
 @pytest.mark.parametrize("name", TEXTS)

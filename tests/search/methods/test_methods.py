@@ -12,10 +12,10 @@ import pytest
 from factories.accuracies import additive, coupled, noisy, problem
 
 from search.methods.evolution import POOL, Evolution
-from search.methods.linear import SecondOrder
 from search.methods.method import Problem, Trace
 from search.methods.predictor_loop import ROUND, PredictorLoop
 from search.methods.registry import METHODS, PROXIES, method, parse_method, run
+from search.methods.ridge import SecondOrder
 from space import BLOX, MINI, SpaceConfig
 from space.costs import all_macs
 from space.errors import ConfigError

@@ -11,10 +11,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from search.training import pixel_ops
-from search.training.augment import (
-    NONE,
-    OPS,
-    Augmentation,
+from search.training.augment import NONE, OPS, Augmentation
+from search.training.pixel_ops import (
     Draws,
     augment,
     augment_batches,

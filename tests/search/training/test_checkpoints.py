@@ -17,11 +17,11 @@ import torch
 from factories.tasks import NETWORK, RECIPE, TINY, made_task
 
 from search.training import epochs, training
-from search.training.augment import augment_batches
 from search.training.batched_training import train_together
 from search.training.checkpoints import identity_of, load_checkpoint, read_checkpoint
 from search.training.history import EpochDone, Figures
 from search.training.images import Images, Task
+from search.training.pixel_ops import augment_batches
 from search.training.recipe import Recipe
 from search.training.sealed_head import CHECKPOINT
 from search.training.training import Trained, train

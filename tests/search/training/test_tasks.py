@@ -168,11 +168,8 @@ def test_a_seed_draws_the_same_images_and_another_seed_others() -> None:
     )
 
 
-def test_more_noise_and_one_channel_can_be_asked_for() -> None:
-    quiet, loud = (make_synthetic_task(TINY, 1, (5, 1, 1), noise=noise) for noise in (0.0, 0.5))
-    assert quiet.shape == (8, 8, 1)
-    steps = [np.abs(np.diff(drawn.train.images.astype(int), axis=2)).mean() for drawn in (quiet, loud)]
-    assert steps[1] > 2 * steps[0]
+def test_one_channel_can_be_asked_for() -> None:
+    assert make_synthetic_task(TINY, 1, (5, 1, 1)).shape == (8, 8, 1)
 
 
 def test_synthetic_classes_can_be_told_apart_but_not_by_pixels_alone() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from search.distillation.recipe import DistilRecipe
@@ -39,28 +37,29 @@ def test_a_guided_training_also_pays_for_the_teacher_s_passes() -> None:
 
 def test_distilling_pays_for_every_block_and_a_supernet_for_one_a_step() -> None:
     passes = flops.forward_flops(flops.teacher_macs(TINY, LARGE.index, 2), 50)
-    every = flops.distilling_flops(TINY, LARGE.index, 1, images=50, epochs=3) - passes
-    one = flops.supernet_flops(TINY, LARGE.index, 1, images=50, epochs=3) - passes
+    every = flops.recipe_flops(TINY, LARGE.index, 1, 50, DistilRecipe(epochs=3)) - passes
+    one = flops.supernet_flops(TINY, LARGE.index, 1, 50, DistilRecipe(epochs=3)) - passes
     assert every == 6 * sum(flops.stage_macs(TINY, 1)) * 150
     assert every / one == pytest.approx(45)
-    twice = flops.distilling_flops(TINY, LARGE.index, 1, images=50, epochs=3, views=2)
+    twice = flops.recipe_flops(TINY, LARGE.index, 1, 50, DistilRecipe(epochs=3, views=2))
     assert twice - every == pytest.approx(2 * passes)
 
 
-def test_a_recipe_s_flops_are_those_of_blocks_apart_or_of_a_supernet_with_its_calibration() -> None:
-    given: dict[str, Any] = {"images": 600, "recipe": DistilRecipe(epochs=3, views=2)}
-    apart = flops.distilling_flops(TINY, LARGE.index, 1, images=600, epochs=3, views=2)
-    assert flops.recipe_flops(TINY, LARGE.index, 1, **given) == apart
-    shared: dict[str, Any] = {"images": 600, "recipe": DistilRecipe(epochs=3, views=2, shared=True)}
-    supernet = flops.supernet_flops(TINY, LARGE.index, 1, images=600, epochs=3, views=2)
-    calibrated = 2 * sum(flops.stage_macs(TINY, 1)) * 512
-    assert flops.recipe_flops(TINY, LARGE.index, 1, **shared) == supernet + calibrated
+@pytest.mark.parametrize(("paths", "images", "calibrating"), [("random", 600, 512), ("fair", 50, 50)])
+def test_a_recipe_with_shared_weights_pays_for_a_supernet_and_its_calibration(
+    paths: str, images: int, calibrating: int
+) -> None:
+    shared = DistilRecipe(epochs=3, views=2, shared=True, paths=paths)
+    supernet = flops.supernet_flops(TINY, LARGE.index, 1, images, shared)
+    calibrated = 2 * sum(flops.stage_macs(TINY, 1)) * calibrating
+    assert flops.recipe_flops(TINY, LARGE.index, 1, images, shared) == supernet + calibrated
 
 
 def test_a_fair_step_pays_for_a_path_an_op() -> None:
     def learned(paths: str) -> float:
+        recipe = DistilRecipe(epochs=3, shared=True, paths=paths)
         passes = flops.forward_flops(flops.teacher_macs(TINY, LARGE.index, 2), 50)
-        return flops.supernet_flops(TINY, LARGE.index, 1, images=50, epochs=3, paths=paths) - passes
+        return flops.supernet_flops(TINY, LARGE.index, 1, 50, recipe) - passes
 
     by_ops: dict[tuple[str | None, str], int] = {}  # wiring costs nothing
     for block, macs in zip(TINY.blocks, flops.stage_macs(TINY, 1), strict=True):
@@ -69,10 +68,6 @@ def test_a_fair_step_pays_for_a_path_an_op() -> None:
     double = sum(macs for (first, _), macs in by_ops.items() if first) / 3
     assert learned("fair") == pytest.approx(6 * 150 * (3 / 45 * single + 42 / 45 * double))
     assert learned("fair") / learned("random") == pytest.approx(3, rel=0.02)
-    recipe = DistilRecipe(epochs=3, shared=True, paths="fair")
-    calibrated = flops.calibration_flops(TINY, 1, 50)
-    fair = flops.supernet_flops(TINY, LARGE.index, 1, images=50, epochs=3, paths="fair")
-    assert flops.recipe_flops(TINY, LARGE.index, 1, 50, recipe) == fair + calibrated
 
 
 def test_plugging_in_the_teacher_s_own_blocks_costs_whole_passes() -> None:

@@ -1,4 +1,4 @@
-"""Trainings as units: what they start from and learn from, and that their images are those they were made for."""
+"""Trainings as units: that their images are those they were made for, and their configs refused where they cannot be used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from contracts.runner import tiny_training
 
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
-from search.training.trained import trained_digest
-from search.training.trained_files import trained_from
 from search.work.local_pool import LocalPool
 from search.work.results import ResultStore
 from search.work.trainings import plain_space, space_from_plain, training_unit
@@ -28,34 +26,6 @@ OTHER = SpaceConfig(name="other", ops=("conv", "bconv"), widths=(4,), image_size
 
 def changed(unit: Unit, **config: Any) -> Unit:
     return Unit(kind=unit.kind, config={**unit.config, **config}, inputs=unit.inputs)
-
-
-def test_a_training_may_start_from_weights_and_learn_from_a_teacher(tmp_path: Path) -> None:
-    results, task = ResultStore(folder=tmp_path), load_task(TASK, TINY)
-    teacher = tiny_training(epochs=1)
-    digest = run_units([teacher], results, LocalPool())[teacher.key]
-    student = training_unit(
-        Architecture.from_index(1000, TINY),
-        task,
-        Recipe(epochs=1, batch=20),
-        inputs={"start": digest, "guide": digest},
-        guide={"weight": 1},
-    )
-    trained = trained_from(results.get(run_units([student], results, LocalPool())[student.key]))
-    name = trained_digest(trained_from(results.get(digest)))
-    assert trained.start == name
-    assert trained.guide == {"teacher": name, "weight": "1.0", "temperature": "4.0"}
-    assert trained.synthetic and trained.source == TASK
-
-
-def test_a_guide_written_out_and_one_left_to_its_defaults_are_one_unit() -> None:
-    task, recipe = load_task(TASK, TINY), Recipe(epochs=1)
-    architecture, inputs = Architecture.from_index(0, TINY), {"guide": "0" * 64}
-    units = [
-        training_unit(architecture, task, recipe, inputs=inputs, guide=guide)
-        for guide in (None, {}, {"weight": 0.5}, {"temperature": 4})
-    ]
-    assert len({unit.key for unit in units}) == 1
 
 
 def test_other_images_than_the_units_are_refused_by_both_digests(tmp_path: Path) -> None:
@@ -75,7 +45,7 @@ def test_other_images_than_the_units_are_refused_by_both_digests(tmp_path: Path)
         ({"space": 7}, "give a name"),
         ({"architecture": "conv"}, "architecture 'conv'"),
         ({"recipe": {"epoch": 1}}, "did you mean 'epochs'"),
-        ({"guide": {}}, "give the teacher as input"),
+        ({"guide": {}}, "no 'guide'"),
     ],
 )
 def test_a_config_that_cannot_be_used_is_refused_by_what_is_wrong(
@@ -90,8 +60,3 @@ def test_a_space_is_named_where_it_is_known_and_written_out_where_it_is_not() ->
     assert isinstance(plain_space(OTHER), dict) and space_from_plain(plain_space(OTHER)) == OTHER
     unit = training_unit(Architecture.from_index(0, OTHER), load_task(TASK, OTHER), Recipe())
     assert space_from_plain(unit.config["space"]) == OTHER
-
-
-def test_a_guide_without_a_teacher_is_refused() -> None:
-    with pytest.raises(ConfigError, match="has no teacher"):
-        training_unit(Architecture.from_index(0, TINY), load_task(TASK, TINY), Recipe(), guide={"weight": 1})

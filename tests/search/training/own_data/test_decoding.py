@@ -14,7 +14,7 @@ from PIL import Image
 
 from search.training.own_data import decoding
 from search.training.own_data.decoding import Format, check_image, decode
-from search.training.own_data.source import DataSettings
+from search.training.task_source import DataSettings
 from space.errors import ConfigError
 
 RAMP = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3  # unlike when it is turned or mirrored

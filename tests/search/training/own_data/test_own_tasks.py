@@ -13,8 +13,8 @@ from factories.image_folders import COLORS, draw, write_folder, write_task
 
 from search.training.images import moments
 from search.training.own_data import tasks as own_tasks
-from search.training.own_data.source import DataSettings
 from search.training.own_data.tasks import split_parts
+from search.training.task_source import DataSettings
 from search.training.tasks import Task, load_task, load_task_of
 from space import TINY, SpaceConfig
 from space.errors import ConfigError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from search.training.own_data.source import DataSettings, is_own, parse_source
+from search.training.task_source import DataSettings, is_own, parse_source
 from space.errors import ConfigError
 
 

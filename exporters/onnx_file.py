@@ -13,6 +13,7 @@ from typing import Any
 
 from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelEnd, precision_of
 from space.errors import ConfigError
+from space.system_errors import with_remedy
 
 MOST_TENSORS = 1_000_000
 _QUANTIZED = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd")
@@ -53,10 +54,8 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
         try:
             left_bytes -= _fold(path, tensor, left_bytes)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(
-                f"{path}: its external data cannot be read: {reason}; put it beside the model"
-            ) from error
+            reason = with_remedy(error, "put it beside the model")
+            raise ConfigError(f"{path}: its external data cannot be read: {reason}") from error
     return facts, model.SerializeToString(deterministic=True)
 
 

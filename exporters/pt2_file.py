@@ -75,9 +75,7 @@ def pt2_to_onnx(path: Path, data: bytes, limit_bytes: int) -> bytes:
         except TimeoutError:
             answer = {"error": "it took too long"}
         except ProcessEnded as ended:
-            answer = {
-                "error": ended.said[-1] if ended.said else f"its process ended with status {ended.status}"
-            }
+            answer = {"error": str(ended)}
         if "error" in answer:
             raise ConfigError(f"{path}: torch does not convert it to ONNX: {printable(answer['error'])}")
         model.seek(0)

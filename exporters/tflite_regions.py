@@ -17,7 +17,7 @@ from exporters.recipe import Precision
 from exporters.tflite_conversion import step_model
 from exporters.tflite_graph import QUANTIZE, Graph, read_graph
 from exporters.tflite_linking import OPERATORS, region_name
-from exporters.tflite_quantization import Range, quantize
+from exporters.tflite_quantization import quantize
 from exporters.weights import Weights
 from space import SpaceConfig
 
@@ -101,14 +101,11 @@ def _needs(fragment: Fragment, config: SpaceConfig, precision: Precision) -> _Ne
     graph = read_graph(model)
     if precision != "int8":
         return _counted(graph)
-    return _counted(read_graph(quantize(model, _any_ranges(graph))), rescaled_ends=len(step.inputs) + 1)
+    # Any ranges will do: what the quantizer makes of tensors and operators does not depend on them.
+    ranges = {tensor.name: (-1.0, 1.0) for tensor in graph.tensors if tensor.data is None}
+    return _counted(read_graph(quantize(model, ranges)), rescaled_ends=len(step.inputs) + 1)
 
 
 def _counted(graph: Graph, rescaled_ends: int = 0) -> _Needs:
     codes = {op.code for op in graph.operators} | ({QUANTIZE} if rescaled_ends else set())
     return _Needs(tensors=len(graph.inner) + rescaled_ends, buffers=graph.buffers, codes=frozenset(codes))
-
-
-def _any_ranges(graph: Graph) -> dict[str, Range]:
-    """Return ranges, whatever they are: what the quantizer does of tensors and operators does not depend on them."""
-    return {tensor.name: (-1.0, 1.0) for tensor in graph.tensors if tensor.data is None}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from exporters.errors import ConversionError
 from space.atomic_files import write_whole
-from space.system_errors import remedy_for
+from space.system_errors import with_remedy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +83,8 @@ class FragmentCache:
             write_whole(path, data)
         except OSError as error:
             raise ConversionError(
-                f"fragment cache {self.root} cannot be written: {error.strerror or error}; "
-                f"{remedy_for(error, 'check the folder')}; HARNESS_CACHE names another folder"
+                f"fragment cache {self.root} cannot be written: {with_remedy(error, 'check the folder')}; "
+                "HARNESS_CACHE names another folder"
             ) from error
 
     def _entry_path(self, key: str) -> Path:

@@ -39,10 +39,8 @@ from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
 IMAGES = 2  # random ones of a network
-LEAST_INPUTS, MOST_INPUTS = (
-    8,
-    24,
-)  # of a fragment, one an image; of an op's possible values each is seen at least once
+# Of a fragment, one an image; of an op's possible values each is seen at least once.
+LEAST_INPUTS, MOST_INPUTS = 8, 24
 _SEED = 20221128
 
 

@@ -60,9 +60,16 @@ def save_images(path: Path, images: NDArray[np.float32]) -> None:
 
 
 def _checked(path: Path, config: SpaceConfig) -> NDArray[np.float32]:
-    images = _read(path)
-    shape = (config.in_channels, config.image_size, config.image_size)
     what = f"calibration images {path}"
+    remedy = f"write them with numpy.savez({path.name!r}, {KEY}=images)"
+    try:
+        found = read_arrays(path, MAX_FILE_BYTES, [KEY])
+    except ConfigError as error:
+        raise ConversionError(f"calibration images: {error}; {remedy}") from error
+    if KEY not in found:
+        raise ConversionError(f"{what} hold no array {KEY!r}; {remedy}")
+    images: NDArray[np.float32] = found[KEY]  # type: ignore[assignment]  # checked here
+    shape = (config.in_channels, config.image_size, config.image_size)
     if images.dtype != np.float32 or images.ndim != 4 or images.shape[1:] != shape:
         raise ConversionError(
             f"{what} are {images.dtype} of shape {images.shape}; space {config.name!r} reads float32 of (n, "
@@ -78,19 +85,6 @@ def _checked(path: Path, config: SpaceConfig) -> NDArray[np.float32]:
         raise ConversionError(
             f"{what} are all alike, which gives no range; choose training images of all classes"
         )
-    return images
-
-
-def _read(path: Path) -> NDArray[np.float32]:
-    what = f"calibration images {path}"
-    remedy = f"write them with numpy.savez({path.name!r}, {KEY}=images)"
-    try:
-        found = read_arrays(path, MAX_FILE_BYTES, [KEY])
-    except ConfigError as error:
-        raise ConversionError(f"calibration images: {error}; {remedy}") from error
-    if KEY not in found:
-        raise ConversionError(f"{what} hold no array {KEY!r}; {remedy}")
-    images: NDArray[np.float32] = found[KEY]  # type: ignore[assignment]  # checked by the caller
     return images
 
 

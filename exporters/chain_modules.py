@@ -34,7 +34,7 @@ _IMAGES = 4
 _SHOWN = 3  # names that a message shows
 # Of an output, in single and in half precision: rounding moves it by less, an argument that is lost by more.
 SHARE, HALF_SHARE = 1e-3, 0.05
-_LEAST = 1e-6  # no zero and no denormal among random weights: either may run at another speed
+_LEAST = 1e-6  # of random weights
 # Where an op has its weight and bias among its arguments.
 _PRODUCTS = {
     "conv1d": 1,
@@ -55,21 +55,29 @@ def seeded_module(fragment: Fragment, config: SpaceConfig, seed: int) -> tuple[n
     Raises:
         ConversionError: its function gives another module than when the space was defined.
     """
-    shape = value_shape(possible_steps(fragment, config)[0].inputs[0], config)
-    module, graph = traced_module(fragment, config, shape)
-    name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
-    rng = np.random.Generator(np.random.PCG64([seed, name]))
+    module, graph = traced_module(fragment, config)
+    rng = seeded_generator(fragment, seed)
     with torch.no_grad():
         _draw(graph, module, rng)
-        given = rng.uniform(-1, 1, (_IMAGES, *shape[1:])) * math.sqrt(3)  # of variance 1
+        given = rng.uniform(-1, 1, (_IMAGES, *_input_shape(graph)[1:])) * math.sqrt(3)  # of variance 1
         _scale(graph, module, torch.from_numpy(given.astype(np.float32)))
     return module, graph
 
 
-def traced_module(
-    fragment: Fragment, config: SpaceConfig, shape: tuple[int, ...]
-) -> tuple[nn.Module, ModuleGraph]:
-    """Return a fragment with fresh weights, for inference, and its graph for inputs of a shape.
+def seeded_generator(fragment: Fragment, seed: int) -> np.random.Generator:
+    """Return the source of a fragment's random weights."""
+    name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
+    return np.random.Generator(np.random.PCG64([seed, name]))
+
+
+def set_weights(target: Tensor, values: np.ndarray) -> None:
+    """Set a tensor, but to no zero and to no denormal: either may run at another speed."""
+    with torch.no_grad():
+        target.copy_(torch.from_numpy(np.where(np.abs(values) < _LEAST, _LEAST, values)))
+
+
+def traced_module(fragment: Fragment, config: SpaceConfig) -> tuple[nn.Module, ModuleGraph]:
+    """Return a fragment with fresh weights, for inference, and its graph.
 
     Raises:
         ConversionError: its function gives another module than when the space was defined.
@@ -77,6 +85,7 @@ def traced_module(
     chain = config.chain
     assert chain is not None
     defined = chain.module(fragment.kind, fragment.stage, fragment.op)
+    shape = value_shape(possible_steps(fragment, config)[0].inputs[0], config)
 
     def build() -> tuple[nn.Module, Traced, ModuleGraph]:
         module = build_chain_module(defined, chain).eval().requires_grad_(False)
@@ -106,13 +115,13 @@ def fold(fragment: Fragment, module: nn.Module, graph: ModuleGraph) -> nn.Module
     """
     if not graph.folds:
         return module.eval()
-    shape = graph.nodes[0].meta["val"].shape
+    shape = _input_shape(graph)
     right = probed(module.eval(), shape)
     for conv_name, norm_name in graph.folds:
         conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        _replace(module, conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
-        _replace(module, norm_name, nn.Identity())
+        module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
+        module.set_submodule(norm_name, nn.Identity())
     try:
         is_same = is_alike(probed(module.eval(), shape), right)
     except (AttributeError, TypeError, RuntimeError):  # the code reads what is no longer there
@@ -145,9 +154,8 @@ def is_alike(found: Tensor, right: Tensor, share: float = SHARE) -> bool:
     )
 
 
-def _replace(module: nn.Module, name: str, by: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(module.get_submodule(parent), last, by)
+def _input_shape(graph: ModuleGraph) -> tuple[int, ...]:
+    return tuple(graph.nodes[0].meta["val"].shape)
 
 
 def _draw(graph: ModuleGraph, module: nn.Module, rng: np.random.Generator) -> None:
@@ -156,7 +164,7 @@ def _draw(graph: ModuleGraph, module: nn.Module, rng: np.random.Generator) -> No
     for node, place, name in _uses(graph):
         if name not in drawn and torch.is_floating_point(state[name]):
             drawn.add(name)
-            state[name].copy_(torch.from_numpy(_values(node, place, state[name], rng)))
+            set_weights(state[name], _values(node, place, state[name], rng).astype(np.float32))
 
 
 def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator) -> np.ndarray:
@@ -164,15 +172,13 @@ def _values(node: fx.Node, place: int, target: Tensor, rng: np.random.Generator)
     name, shape = op_name(node), tuple(target.shape)
     if name in _NORMS:
         role = place - _NORMS[name]  # scale, offset, mean, variance
-        values = rng.uniform(-0.1, 0.1, shape) if role in (1, 2) else rng.uniform(0.8, 1.2, shape)
-    elif name in _PRODUCTS and place == _PRODUCTS[name]:
+        return rng.uniform(-0.1, 0.1, shape) if role in (1, 2) else rng.uniform(0.8, 1.2, shape)
+    if name in _PRODUCTS and place == _PRODUCTS[name]:
         fan_in = target[:, 0].numel() if name == "conv_transpose2d" else target[0].numel()
-        values = rng.normal(0, math.sqrt(2 / max(fan_in, 1)), shape)
-    elif name in ("mul", "mul_"):
-        values = rng.uniform(0.8, 1.2, shape)
-    else:  # a bias, or what else is added or takes part
-        values = rng.uniform(-0.1, 0.1, shape)
-    return np.where(np.abs(values) < _LEAST, _LEAST, values).astype(np.float32)
+        return rng.normal(0, math.sqrt(2 / max(fan_in, 1)), shape)
+    if name in ("mul", "mul_"):
+        return rng.uniform(0.8, 1.2, shape)
+    return rng.uniform(-0.1, 0.1, shape)  # a bias, or what else is added or takes part
 
 
 def _uses(graph: ModuleGraph) -> Iterator[tuple[fx.Node, int, str]]:

@@ -52,15 +52,10 @@ def convert_fragments(
     Raises:
         ConversionError: a converter is not installed or fails, or the cache cannot be written.
     """
-    _run(
-        format,
-        precision,
-        config,
-        weights,
-        cache_dir=cache_dir,
-        fragments=[{"fragment": dataclasses.asdict(f), "key": key} for f, key in fragments],
-        on_progress=on_progress,
-    )
+    check_installed(format, precision)
+    jobs = [{"fragment": dataclasses.asdict(fragment), "key": key} for fragment, key in fragments]
+    request = {"precision": precision, "cache": str(cache_dir.absolute()), "fragments": jobs}
+    _run(format, config, weights, request, on_progress)
 
 
 def run_network(
@@ -75,17 +70,12 @@ def run_network(
     Raises:
         ConversionError: torch or the runtime is not installed or fails.
     """
+    _refuse_absent(_versions(RUNNERS[format]), f"running {format}")
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: str(Path(folder) / name) for name in ("model", "images.npy", "torch.npy", "model.npy")}
         Path(paths["model"]).write_bytes(model)
         np.save(paths["images.npy"], images)
-        _run(
-            format,
-            "fp32",
-            architecture.config,
-            weights,
-            runs=[{"architecture": str(architecture), **paths}],
-        )
+        _run(format, architecture.config, weights, {"run": {"architecture": str(architecture), **paths}})
         return np.load(paths["torch.npy"]), np.load(paths["model.npy"])
 
 
@@ -142,32 +132,16 @@ def installed_version(distribution: str) -> str | None:
 
 def _run(
     format: Format,
-    precision: Precision,
     config: SpaceConfig,
     weights: Weights,
-    *,
+    request: Mapping[str, object],
     on_progress: Callable[[str], None] = lambda name: None,
-    fragments: Sequence[Mapping[str, object]] = (),
-    runs: Sequence[Mapping[str, object]] = (),
-    cache_dir: Path = Path(),
 ) -> None:
-    if runs:
-        _refuse_absent(_versions(RUNNERS[format]), f"running {format}")
-    else:
-        check_installed(format, precision)
-    request = {
-        "format": format,
-        "precision": precision,
-        "config": config.to_plain(),
-        "weights": weights_document(weights),
-        "cache": str(cache_dir.absolute()),
-        "fragments": list(fragments),
-        "runs": list(runs),
-    }
+    facts = {"format": format, "config": config.to_plain(), "weights": weights_document(weights)}
     problem = None
     process = take("exporters.worker")
     try:
-        for answer in process.ask(request):
+        for answer in process.ask({**facts, **request}):
             if "error" in answer:
                 problem = str(answer["error"])
             else:

@@ -120,8 +120,7 @@ class ExpectedOutputs:
         try:
             (answer,) = process.ask(self._request | {"name": name, "batch": batch})
         except ProcessEnded as ended:
-            reason = ended.said[-1] if ended.said else f"it ended with status {ended.status}"
-            raise ConversionError(f"torch's process for expected outputs: {reason}") from None
+            raise ConversionError(f"torch's process for expected outputs: {ended}") from None
         if are_kept():  # others may ask it meanwhile
             self._process = None
             give_back(process)

@@ -15,10 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from exporters.expected import fixed_image, judged_parts, output_sums
-from exporters.fragments import Fragment, Step, segment_steps, steps, value_shape
+from exporters.fragments import Step, segment_steps, steps, value_shape
 from exporters.networks import fragment_module
 from exporters.processes import serve
 from exporters.weights import Weights
@@ -66,6 +66,7 @@ def expected_sums(name: str, config: SpaceConfig, weights: Weights, batch: int =
 
 
 _kept: OrderedDict[str, Tensor] = OrderedDict()
+_module = lru_cache(maxsize=KEPT_VALUES)(fragment_module)
 
 
 def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, images: range = range(1)) -> Tensor:
@@ -93,11 +94,6 @@ def run(plan: Iterable[Step], config: SpaceConfig, weights: Weights, images: ran
     while len(_kept) > KEPT_VALUES or kept_bytes > KEPT_BYTES:
         kept_bytes -= _kept.popitem(last=False)[1].nbytes
     return value
-
-
-@lru_cache(maxsize=KEPT_VALUES)
-def _module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
-    return fragment_module(fragment, config, weights)
 
 
 if __name__ == "__main__":

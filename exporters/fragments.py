@@ -123,14 +123,12 @@ def steps(architecture: Architecture) -> tuple[Step, ...]:
 
 def segment_steps(segment: Segment) -> tuple[Step, ...]:
     """Return the steps of one segment; it reads the first step's input and writes the last step's output."""
-    if segment.kind == "site":
-        fragment = Fragment(kind="site", stage=segment.stage, op=str(segment.block))
-        return possible_steps(fragment, segment.config)[:1]
-    if segment.block is not None:
+    if segment.kind == "cell":
+        assert segment.block is not None
         return _cell_steps(segment.stage or 0, segment.block)
-    if segment.kind == "reduction":
-        return (possible_steps(Fragment(kind="reduction", stage=segment.stage), segment.config)[0],)
-    return possible_steps(STEM if segment.kind == "stem" else HEAD, segment.config)
+    op = None if segment.block is None else str(segment.block)
+    fragment = Fragment(kind=segment.kind, stage=segment.stage, op=op)
+    return possible_steps(fragment, segment.config)[:1]
 
 
 def sum_steps(stage: int) -> tuple[Step, Step]:

@@ -64,7 +64,6 @@ class FragmentLibrary:
     _skeletons: Skeletons = field(repr=False)
     _parts: Mapping[str, bytes] = field(repr=False)
     _digest_of: Mapping[Fragment, str | None] = field(repr=False)
-    _part_bytes: Mapping[Fragment, int] = field(repr=False)
 
     @classmethod
     def open(
@@ -91,16 +90,13 @@ class FragmentLibrary:
         if precision not in PRECISIONS:
             raise ConversionError(f"precision {precision!r} is unknown; choose from {', '.join(PRECISIONS)}")
         weights = weights or Weights.seeded(0)
-        loaded = _load_fragments(
-            format, precision, Path(cache_dir), config, weights, on_progress or _no_progress
-        )
+        progress = on_progress or (lambda done, total, name: None)
+        loaded = _load_fragments(format, precision, Path(cache_dir), config, weights, progress)
         layouts = {fragment: exported.layout for fragment, exported in loaded.items()}
         skeletons: Skeletons
         if format == "onnx":
-            skeletons, alignment = (
-                onnx_linking.OnnxSkeletons.from_layouts(layouts, config),
-                onnx_linking.ALIGNMENT,
-            )
+            skeletons = onnx_linking.OnnxSkeletons.from_layouts(layouts, config)
+            alignment = onnx_linking.ALIGNMENT
         else:
             skeletons = tflite_linking.TfliteSkeletons.from_layouts(layouts, config, precision)
             alignment = tflite_layout.ALIGNMENT
@@ -122,7 +118,6 @@ class FragmentLibrary:
             _skeletons=skeletons,
             _parts=by_digest,
             _digest_of={f: digests.get(f) for f in loaded},
-            _part_bytes={f: len(part) for f, part in parts.items()},
         )
 
     def recipe(self, architecture: Architecture, batch: int = 1) -> AssemblyRecipe:
@@ -182,7 +177,7 @@ class FragmentLibrary:
                 )
             digest = self._digest_of[fragment]
             if digest is not None:
-                part_bytes[fragment] = self._part_bytes[fragment]
+                part_bytes[fragment] = len(self._parts[digest])
                 parts.append(digest)
         skeleton, shapes = self._skeletons.skeleton(plan, part_bytes), {}
         if batch > 1 and self.format == "onnx":
@@ -268,7 +263,3 @@ def _identity(fragment: Fragment, config: SpaceConfig, format: Format, precision
     module = config.chain.module(fragment.kind, fragment.stage, fragment.op)
     reads = [step.inputs[0] for step in possible_steps(fragment, config)]
     return {"graph": module.traced.digest, "reads": reads}
-
-
-def _no_progress(done: int, total: int, name: str) -> None:
-    pass

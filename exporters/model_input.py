@@ -20,29 +20,12 @@ NUMBERS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInput:
-    """An input: its name, numpy's name of its type, and its sizes, a text or None where the model leaves one free.
+class ModelEnd:
+    """An input or output: its name, numpy's name of its type, and its sizes, a text or None where the model leaves one free.
 
-    `aliases`: other names that a person may call it by, such as a signature's.
+    `aliases`: other names that a person may call it by, such as a signature's. `scale` and `zero_point` where its integers stand
+    for real numbers, else a scale of 0.
     """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-    aliases: tuple[str, ...] = ()
-
-    @property
-    def free(self) -> tuple[int, ...]:
-        """Return the places of the sizes that are free, but for a free batch size at the front, which is taken as 1."""
-        return tuple(place for place, size in enumerate(self.shape) if not isinstance(size, int) and place)
-
-    def __str__(self) -> str:
-        return f"{self.name} [{','.join('?' if size is None else str(size) for size in self.shape)}] {self.dtype}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelOutput:
-    """An output, named as an input is; `scale` and `zero_point` where its integers stand for real numbers, else a scale of 0."""
 
     name: str
     dtype: str
@@ -55,12 +38,22 @@ class ModelOutput:
         return f"{self.name} [{','.join('?' if size is None else str(size) for size in self.shape)}] {self.dtype}"
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All names that it may be called by, its own first."""
+        return (self.name, *self.aliases)
+
+    @property
+    def free(self) -> tuple[int, ...]:
+        """The places of the sizes that are free, but for a free batch size at the front, which is taken as 1."""
+        return tuple(place for place, size in enumerate(self.shape) if not isinstance(size, int) and place)
+
+    @property
     def is_real(self) -> bool:
         """Whether its values stand for real numbers."""
         return self.dtype in NUMBERS and (self.dtype.startswith("float") or self.scale != 0)
 
 
-def judged_outputs(outputs: Sequence[ModelOutput]) -> list[ModelOutput]:
+def judged_outputs(outputs: Sequence[ModelEnd]) -> list[ModelEnd]:
     """Return the outputs of a model that are judged, in their order: integers only where nothing stands for real numbers."""
     real = [one for one in outputs if one.is_real]
     return (real or [one for one in outputs if one.dtype in NUMBERS])[:OUTPUTS]
@@ -73,8 +66,8 @@ class FileFacts:
     `signature` names what of the file is run, where it has graphs to choose from; `signatures` are all that can be named.
     """
 
-    inputs: tuple[ModelInput, ...]
-    outputs: tuple[ModelOutput, ...]
+    inputs: tuple[ModelEnd, ...]
+    outputs: tuple[ModelEnd, ...]
     precision: str
     versions: str
     signature: str = ""

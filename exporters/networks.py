@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 import struct
@@ -12,14 +11,13 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from exporters.chain_modules import fold, seeded_module, traced_module
+from exporters.chain_modules import fold, seeded_generator, seeded_module, set_weights, traced_module
 from exporters.errors import ConversionError
-from exporters.fragments import GLUE, Fragment, fragments_of, possible_steps, value_shape
+from exporters.fragments import GLUE, Fragment, fragments_of
 from exporters.weights import Weights, WeightsFile, checkpoint_digest
 from space import Architecture, SpaceConfig
 from space.layers import build_op
@@ -29,7 +27,6 @@ from space.text import first_of, reason_of
 from space.tracing import ModuleGraph
 
 HALF_MOST = torch.finfo(torch.float16).max
-_MIN_MAGNITUDE = 1e-6  # no zero and no denormal among random weights: either may run at another speed
 _SHOWN_KEYS = 4
 # What torch was seen to raise for damaged files.
 _DAMAGED = (
@@ -46,16 +43,20 @@ class Sum(nn.Module):
         return a + b
 
 
-def fragment_module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
-    """Build one fragment for inference, its weights set and its BatchNorm folded into the convolutions.
+def fragment_module(
+    fragment: Fragment, config: SpaceConfig, weights: Weights, *, folded: bool = True
+) -> nn.Module:
+    """Build one fragment for inference, its weights set; `folded`: its BatchNorm is folded into the convolutions.
 
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
     if config.chain is not None and fragment != GLUE:
-        module = fold(fragment, *_chain_fragment(fragment, config, weights))
+        module, graph = _chain_fragment(fragment, config, weights)
+        module = fold(fragment, module, graph) if folded else module
     else:
-        module = fold_batch_norm(_weighted_fragment(fragment, config, weights))
+        module = _weighted_fragment(fragment, config, weights)
+        module = fold_batch_norm(module) if folded else module
     for name, tensor in _real_tensors(module):
         if not bool(torch.isfinite(tensor).all()):
             raise ConversionError(
@@ -109,15 +110,9 @@ def torch_network(architecture: Architecture, weights: Weights, *, folded: bool 
     network: nn.Module = build_network(architecture)
     for fragment in fragments_of(architecture):
         if fragment != GLUE:
-            if architecture.config.chain is not None:
-                source, graph = _chain_fragment(fragment, architecture.config, weights)
-                source = fold(fragment, source, graph) if folded else source
-                network.set_submodule(fragment.module_path, source)
-                continue
-            source = _weighted_fragment(fragment, architecture.config, weights)
-            network.get_submodule(fragment.module_path).load_state_dict(source.state_dict())
-    network.eval().requires_grad_(False)
-    return fold_batch_norm(network) if folded and architecture.config.chain is None else network
+            module = fragment_module(fragment, architecture.config, weights, folded=folded)
+            network.set_submodule(fragment.module_path, module)
+    return network.eval().requires_grad_(False)
 
 
 def fold_batch_norm(module: nn.Module) -> nn.Module:
@@ -148,8 +143,7 @@ def _chain_fragment(
     """Return a fragment of a chain with its weights, for inference, and its graph, by which its BatchNorms are folded."""
     if weights.checkpoint is None:
         return seeded_module(fragment, config, weights.seed or 0)
-    shape = value_shape(possible_steps(fragment, config)[0].inputs[0], config)
-    module, graph = traced_module(fragment, config, shape)
+    module, graph = traced_module(fragment, config)
     module.load_state_dict(_own_state(fragment, weights.checkpoint))
     return module, graph
 
@@ -187,22 +181,20 @@ def _draw_weights(module: nn.Module, fragment: Fragment, seed: int) -> None:
     of a normalized input. Against growth by sums, the last BatchNorm of each of n residual branches is scaled by
     1/n, and a reduction's by 0.4.
     """
-    name = int.from_bytes(hashlib.sha256(str(fragment).encode()).digest()[:8], "little")
-    rng = np.random.Generator(np.random.PCG64([seed, name]))
-    gains = _norm_gains(module, fragment)
+    rng, gains = seeded_generator(fragment, seed), _norm_gains(module, fragment)
     for path, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fan_in = layer.weight[0].numel()
-            _set(layer.weight, rng.normal(0, np.sqrt(2 / fan_in), tuple(layer.weight.shape)))
+            set_weights(layer.weight, rng.normal(0, np.sqrt(2 / fan_in), tuple(layer.weight.shape)))
             if layer.bias is not None:
-                _set(layer.bias, rng.uniform(-0.1, 0.1, tuple(layer.bias.shape)))
+                set_weights(layer.bias, rng.uniform(-0.1, 0.1, tuple(layer.bias.shape)))
         elif isinstance(layer, nn.BatchNorm2d):
             shape, gain = (layer.num_features,), gains.get(path, 1.0)
-            _set(layer.weight, gain * rng.uniform(0.8, 1.2, shape))
-            _set(layer.bias, gain * rng.uniform(-0.1, 0.1, shape))
+            set_weights(layer.weight, gain * rng.uniform(0.8, 1.2, shape))
+            set_weights(layer.bias, gain * rng.uniform(-0.1, 0.1, shape))
             assert layer.running_mean is not None and layer.running_var is not None
-            _set(layer.running_mean, rng.uniform(-0.1, 0.1, shape))
-            _set(layer.running_var, rng.uniform(0.8, 1.2, shape))
+            set_weights(layer.running_mean, rng.uniform(-0.1, 0.1, shape))
+            set_weights(layer.running_var, rng.uniform(0.8, 1.2, shape))
 
 
 def _norm_gains(module: nn.Module, fragment: Fragment) -> Mapping[str, float]:
@@ -214,12 +206,6 @@ def _norm_gains(module: nn.Module, fragment: Fragment) -> Mapping[str, float]:
         return {}
     last = {path.split(".")[1]: path for path in norms}  # layers.BRANCH.unit.norm
     return {path: 1 / len(branches) for path in last.values()}
-
-
-def _set(target: Tensor, values: npt.NDArray[np.float64]) -> None:
-    away_from_zero = np.where(np.abs(values) < _MIN_MAGNITUDE, _MIN_MAGNITUDE, values)
-    with torch.no_grad():
-        target.copy_(torch.from_numpy(away_from_zero))
 
 
 # --- weights from a checkpoint --------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 
 from exporters.errors import ConversionError
 from exporters.onnx_linking import MODEL_GRAPH
-from exporters.protobuf import bytes_field, split_fields
+from exporters.protobuf import bytes_field, changed, split_fields
 from exporters.recipe import AssemblyRecipe
 from space import Architecture
 
@@ -49,11 +49,9 @@ def with_node_names(recipe: AssemblyRecipe) -> AssemblyRecipe:
         raise ConversionError(
             f"a {recipe.format} model's operators have no names; take a recipe of an onnx library"
         )
-    skeleton = b"".join(
-        bytes_field(MODEL_GRAPH, _named_graph(field.content)) if field.number == MODEL_GRAPH else field.raw
-        for field in split_fields(recipe.skeleton)
+    return dataclasses.replace(
+        recipe, skeleton=changed(recipe.skeleton, (MODEL_GRAPH, _GRAPH_NODE), _named_node)
     )
-    return dataclasses.replace(recipe, skeleton=skeleton)
 
 
 def node_fragment(name: str, architecture: Architecture | None = None) -> str | None:
@@ -100,19 +98,11 @@ def node_fragments(names: Iterable[str], architecture: Architecture | None = Non
     return tuple(fragments)
 
 
-def _named_graph(graph: bytes) -> bytes:
-    return b"".join(
-        bytes_field(_GRAPH_NODE, _named_node(field.content)) if field.number == _GRAPH_NODE else field.raw
-        for field in split_fields(graph)
-    )
-
-
 def _named_node(node: bytes) -> bytes:
     fields = list(split_fields(node))
     output = next(field.content for field in fields if field.number == _NODE_OUTPUT)
-    return b"".join(field.raw for field in fields if field.number != _NODE_NAME) + bytes_field(
-        _NODE_NAME, output
-    )
+    unnamed = b"".join(field.raw for field in fields if field.number != _NODE_NAME)
+    return unnamed + bytes_field(_NODE_NAME, output)
 
 
 def _site_name(architecture: Architecture | None, place: int) -> str:

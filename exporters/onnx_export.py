@@ -69,8 +69,10 @@ def export_fragment(
         inputs, outputs = _ends(config, weights, precision)
         return ExportedFragment(part=None, layout=_layout(nodes=sums, inputs=inputs, outputs=outputs))
     exported = _export_part(possible[0], config, weights, precision)
+    part = onnx.ModelProto()
+    _name_constants(part, exported, _names(exported, possible[0]))
     return ExportedFragment(
-        part=_weight_part(exported, _names(exported, possible[0])),
+        part=bytes(part.SerializeToString()),
         layout=_layout(nodes={step.inputs[0]: _chunk(exported, step) for step in possible}),
     )
 
@@ -310,12 +312,6 @@ def _rename(node: onnx.NodeProto, names: Mapping[str, str]) -> None:
     for attribute in node.attribute:
         for inner in attribute.g.node:
             _rename(inner, names)
-
-
-def _weight_part(exported: onnx.ModelProto, names: Mapping[str, str]) -> bytes:
-    part = onnx.ModelProto()
-    _name_constants(part, exported, names)
-    return bytes(part.SerializeToString())
 
 
 def _name_constants(to: onnx.ModelProto, exported: onnx.ModelProto, names: Mapping[str, str]) -> None:

@@ -11,8 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelInput, ModelOutput, precision_of
+from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelEnd, precision_of
 from space.errors import ConfigError
+from space.system_errors import with_remedy
 
 MOST_TENSORS = 1_000_000
 _QUANTIZED = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd")
@@ -41,7 +42,7 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
         )
     facts = FileFacts(
         inputs=tuple(_inputs(path, model)),
-        outputs=tuple(_outputs(model)),
+        outputs=tuple(map(_end, model.graph.output)),
         precision=_precision(model),
         versions=_versions(model),
     )
@@ -53,10 +54,8 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
         try:
             left_bytes -= _fold(path, tensor, left_bytes)
         except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError(
-                f"{path}: its external data cannot be read: {reason}; put it beside the model"
-            ) from error
+            reason = with_remedy(error, "put it beside the model")
+            raise ConfigError(f"{path}: its external data cannot be read: {reason}") from error
     return facts, model.SerializeToString(deterministic=True)
 
 
@@ -70,51 +69,42 @@ def _check_texts(path: Path, model: Any) -> None:
             raise ConfigError(f"{path}: the name {text[:40]!r} in it is no UTF-8; export the model again")
 
 
-def _inputs(path: Path, model: Any) -> Iterator[ModelInput]:
-    import onnx
-
+def _inputs(path: Path, model: Any) -> Iterator[ModelEnd]:
     own = {tensor.name for tensor in model.graph.initializer}
     for value in model.graph.input:
         if value.name in own:
             continue
-        kind = value.type.tensor_type
         if not value.type.HasField("tensor_type"):
             raise ConfigError(
                 f"{path}: input {value.name!r} is no tensor, and harness gives tensors alone; export without it"
             )
-        if not kind.HasField("shape"):
+        if not value.type.tensor_type.HasField("shape"):
             raise ConfigError(
                 f"{path}: input {value.name!r} says no sizes, not even how many; export it with them, or write them into it: "
                 "onnx.tools.update_model_dims"
             )
-        dtype = _dtype(kind.elem_type, onnx)
-        if dtype == "object":
+        found = _end(value, least=0)
+        if found.dtype == "object":
             raise ConfigError(
                 f"{path}: input {value.name!r} holds text, and harness gives numbers alone; export the model from its numbers on"
             )
-        yield ModelInput(name=value.name, dtype=dtype, shape=_sizes(kind, least=0))
+        yield found
 
 
-def _outputs(model: Any) -> Iterator[ModelOutput]:
-    """Yield the outputs; one that is no tensor has the type `undefined`, for which nothing can be expected."""
-    import onnx
-
-    for value in model.graph.output:
-        kind = value.type.tensor_type
-        dtype = _dtype(kind.elem_type, onnx) if value.type.HasField("tensor_type") else "undefined"
-        yield ModelOutput(name=value.name, dtype=dtype, shape=_sizes(kind))
-
-
-def _sizes(kind: Any, least: int = 1) -> tuple[int | str | None, ...]:
-    """Return the sizes of a tensor; what is below the `least` counts as free."""
-    return tuple(
+def _end(value: Any, least: int = 1) -> ModelEnd:
+    """Return an input or output; what is no tensor has no known type, and sizes below the `least` count as free."""
+    kind = value.type.tensor_type
+    shape = (
         dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= least else (dim.dim_param or None)
         for dim in kind.shape.dim
     )
+    return ModelEnd(name=value.name, dtype=_dtype(kind.elem_type), shape=tuple(shape))
 
 
-def _dtype(number: int, onnx: Any) -> str:
-    """Return numpy's name of an element type."""
+def _dtype(number: int) -> str:
+    """Return numpy's name of an element type, `undefined` where it has none."""
+    import onnx
+
     names = {
         onnx.TensorProto.BFLOAT16: "bfloat16",
         onnx.TensorProto.INT4: "int4",
@@ -162,26 +152,24 @@ def _tensors(path: Path, model: Any) -> Iterator[Any]:
 
 
 def _precision(model: Any) -> str:
-    import onnx
-
     weights: Counter[str] = Counter()
     of_4_bits = {node.input[1] for node in model.graph.node if _is_packed(node)}
     for tensor in model.graph.initializer:
         if tensor.name in of_4_bits:
             weights["uint4"] += 2 * prod(tensor.dims)
         else:
-            weights[_dtype(tensor.data_type, onnx)] += prod(tensor.dims)
+            weights[_dtype(tensor.data_type)] += prod(tensor.dims)
     for node in model.graph.node:
         if node.op_type == "Constant":
             for attribute in node.attribute:
-                weights[_dtype(attribute.t.data_type, onnx)] += prod(attribute.t.dims)
+                weights[_dtype(attribute.t.data_type)] += prod(attribute.t.dims)
     ops = {node.op_type for node in model.graph.node}
     found = precision_of(
         weights, integer_values=bool(ops.intersection(_QUANTIZED)), dynamic=bool(ops.intersection(_DYNAMIC))
     )
     if found != UNKNOWN:
         return found
-    kinds = (_dtype(value.type.tensor_type.elem_type, onnx) for value in model.graph.input)
+    kinds = (_dtype(value.type.tensor_type.elem_type) for value in model.graph.input)
     return next((FLOATS[kind] for kind in kinds if kind in FLOATS), UNKNOWN)
 
 

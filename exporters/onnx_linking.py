@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exporters.fragments import GLUE, HEAD, STEM, Fragment, Step, value_shape
-from exporters.protobuf import bytes_field, number_field, split_fields
+from exporters.protobuf import bytes_field, changed, number_field, split_fields
 from space import SpaceConfig
 
 ALIGNMENT = 1
@@ -90,32 +90,14 @@ def with_batch(skeleton: bytes, batch: int) -> bytes:
     Raises: ValueError: the bytes are no skeleton.
     """
 
-    def ends(graph: bytes) -> bytes:
-        return b"".join(
-            bytes_field(field.number, _inside(field.content, _TO_SHAPE, first_size))
-            if field.number in (_GRAPH_INPUT, _GRAPH_OUTPUT)
-            else field.raw
-            for field in split_fields(graph)
-        )
-
     def first_size(shape: bytes) -> bytes:
         _, *others = split_fields(shape)
         first = bytes_field(_SIZE, number_field(1, batch))
         return first + b"".join(field.raw for field in others)
 
-    return _inside(skeleton, (MODEL_GRAPH,), ends)
-
-
-def _inside(message: bytes, path: tuple[int, ...], change: Callable[[bytes], bytes]) -> bytes:
-    """Return a message in which the messages at the end of a path of field numbers are changed."""
-    if not path:
-        return change(message)
-    return b"".join(
-        bytes_field(field.number, _inside(field.content, path[1:], change))
-        if field.number == path[0]
-        else field.raw
-        for field in split_fields(message)
-    )
+    for end in (_GRAPH_INPUT, _GRAPH_OUTPUT):
+        skeleton = changed(skeleton, (MODEL_GRAPH, end, *_TO_SHAPE), first_size)
+    return skeleton
 
 
 def _decoded(chunks: Mapping[str, str]) -> dict[str, bytes]:

@@ -122,8 +122,7 @@ def run_apart(run: OwnRun, limit_bytes: int) -> dict[str, Any]:
                 f"its own run took more than {TIME_LIMIT_S:.0f} s here; give --expect FILE.npz"
             ) from None
         except ProcessEnded as ended:
-            reason = ended.said[-1] if ended.said else f"status {ended.status}"
-            raise ConversionError(f"its own run here died: {printable(reason)}") from None
+            raise ConversionError(f"its own run here died: {printable(str(ended))}") from None
 
 
 def free_bytes() -> int:

@@ -29,7 +29,7 @@ class ProcessEnded(Exception):
     """The end of a process before that of its answers: its exit status, and the last lines that it printed."""
 
     def __init__(self, status: int, said: list[str]) -> None:
-        super().__init__(status, said)
+        super().__init__(said[-1] if said else f"it ended with status {status}")
         self.status, self.said = status, said
 
 

@@ -5,7 +5,7 @@ https://protobuf.dev/programming-guides/encoding/. Needs no protobuf library, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
@@ -58,6 +58,18 @@ def split_fields(message: bytes) -> Iterator[MessageField]:
         if at > len(message):
             raise ValueError(f"protobuf message: the field at byte {start} ends behind the message")
         yield MessageField(number=tag >> 3, raw=message[start:at], content=content)
+
+
+def changed(message: bytes, path: tuple[int, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """Return a message in which the messages at the end of a path of field numbers are changed. Raises: as `split_fields`."""
+    if not path:
+        return change(message)
+    return b"".join(
+        bytes_field(field.number, changed(field.content, path[1:], change))
+        if field.number == path[0]
+        else field.raw
+        for field in split_fields(message)
+    )
 
 
 def _varint(value: int) -> bytes:

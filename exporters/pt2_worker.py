@@ -6,7 +6,6 @@ The request of `exporters.pt2_file` has the descriptors of the program and of th
 
 from __future__ import annotations
 
-import functools
 import inspect
 import io
 import os
@@ -40,7 +39,7 @@ def convert(data: bytes) -> bytes:
 
     # Nothing is unpickled but plain tensors: torch.export.load would try that second where the first fails.
     load = torch.load
-    torch.load = functools.partial(_load_tensors, load)
+    torch.load = lambda *args, **options: load(*args, **(options | {"weights_only": True}))
     warnings.simplefilter("ignore")
     program = torch.export.load(io.BytesIO(data))
     if not program.example_inputs:
@@ -134,10 +133,6 @@ def message_of(error: Exception) -> str:
     if type(error).__name__ == "UnsupportedOperatorError":
         text += "; convert it with torch.onnx.export(..., dynamo=True), which knows more of them, and name the .onnx file"
     return text[:MESSAGE_CHARACTERS]
-
-
-def _load_tensors(load: Any, file: Any, *args: Any, **options: Any) -> Any:
-    return load(file, *args, **(options | {"weights_only": True}))
 
 
 if __name__ == "__main__":

@@ -258,9 +258,8 @@ def _adaptive_max_pool2d(node: fx.Node, x: Value, output_size: Any) -> list[Valu
 def _mean(
     node: fx.Node, x: Value, dim: Sequence[int] | int | None = None, keepdim: bool = False, **named: Any
 ) -> Value:
-    if keepdim and node.users and all(map(_is_flattening, node.users)):
-        return _reduce(tf.reduce_mean)(node, x, dim, False)  # saves the reshape
-    return _reduce(tf.reduce_mean)(node, x, dim, keepdim)
+    is_flattened = bool(node.users) and all(map(_is_flattening, node.users))  # which saves the reshape
+    return _reduce(tf.reduce_mean)(node, x, dim, keepdim and not is_flattened)
 
 
 def _is_flattening(node: fx.Node) -> bool:
@@ -402,8 +401,7 @@ def _instance_norm(
 def _linear(node: fx.Node, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Multiply the last axis by weights; on feature maps with their channels last that is a 1 x 1 convolution."""
     rank, matrix = len(x.order), np.ascontiguousarray(_weights(weight).T)
-    if x.order[-1] != rank - 1:
-        x = arranged(x, (*(axis for axis in x.order if axis != rank - 1), rank - 1))
+    x = arranged(x, (*(axis for axis in x.order if axis != rank - 1), rank - 1))
     addend = None if bias is None else _weights(bias)
     if rank == 4:
         y = tf.nn.conv2d(x.tensor, matrix[None, None], 1, "VALID")
@@ -425,8 +423,7 @@ def _matmul(node: fx.Node, a: Value, b: Value) -> Value:
 
 def _softmax(node: fx.Node, x: Value, dim: int, *arguments: Any, **named: Any) -> Value:
     axis = dim % len(x.order)
-    if x.order[-1] != axis:
-        x = arranged(x, (*(one for one in x.order if one != axis), axis))
+    x = arranged(x, (*(one for one in x.order if one != axis), axis))
     return x.with_tensor(tf.nn.softmax(x.tensor))
 
 

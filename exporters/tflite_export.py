@@ -10,6 +10,7 @@ from typing import Any
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
+from exporters import tflite_layout as fbs
 from exporters.cache import ExportedFragment
 from exporters.calibration import calibrate, calibrated_steps
 from exporters.errors import ConversionError
@@ -17,32 +18,14 @@ from exporters.fragments import GLUE, Fragment, Step, all_values, value_shape
 from exporters.recipe import Precision
 from exporters.tflite_conversion import nhwc, nhwc_array, step_model
 from exporters.tflite_graph import Graph, Operator, TfliteTensor, operator_name, read_graph, with_ends
-from exporters.tflite_layout import (
-    BUFFER,
-    BUFFER_FIELDS,
-    DATA,
-    HAS_RANK,
-    INPUTS,
-    NAME,
-    OPCODE_INDEX,
-    OPERATOR_FIELDS,
-    OPTIONS,
-    OPTIONS_TYPE,
-    OUTPUTS,
-    QUANTIZATION,
-    SHAPE,
-    TENSOR_FIELDS,
-    TYPE,
-    PartWriter,
-    Rows,
-)
+from exporters.tflite_layout import PartWriter, Rows
 from exporters.tflite_linking import OPERATORS, region_name
 from exporters.tflite_quantization import Range, observed_ranges, quantize, scale_of
 from exporters.tflite_regions import Region, region_table
 from exporters.weights import Weights
 from space import SpaceConfig
 
-_UNUSED = frozenset({SHAPE, TYPE, BUFFER, NAME, HAS_RANK})
+_UNUSED = frozenset({fbs.SHAPE, fbs.TYPE, fbs.BUFFER, fbs.NAME, fbs.HAS_RANK})
 
 
 def export_fragment(
@@ -68,11 +51,8 @@ def export_fragment(
     if len(graph.inner) > region.tensors or graph.buffers > region.buffers:
         raise ConversionError(f"{fragment} has more tensors than tflite_regions foresees; correct its counts")
     writer = PartWriter()
-    layout: dict[str, Any] = {
-        **_write_tensors(
-            writer, [graph.tensors[i] for i in graph.inner], region, region_name(fragment), precision
-        )
-    }
+    inner = [graph.tensors[i] for i in graph.inner]
+    layout: dict[str, Any] = {**_write_tensors(writer, inner, region, region_name(fragment), precision)}
     variants = {}
     for step in possible:
         ends_of = {graph.inputs[0]: places.index(step.inputs[0]), graph.output: places.index(step.output)}
@@ -86,9 +66,8 @@ def _export_glue(config: SpaceConfig, weights: Weights, precision: Precision) ->
     table, places = region_table(config, precision), list(all_values(config))
     writer = PartWriter()
     values = [_value_tensor(value, config, weights, precision) for value in places]
-    layout: dict[str, Any] = {
-        **_write_tensors(writer, values, table.regions[region_name(GLUE)], "glue", precision)
-    }
+    region = table.regions[region_name(GLUE)]
+    layout: dict[str, Any] = {**_write_tensors(writer, values, region, "glue", precision)}
     largest = Region(
         tensor=0,
         tensors=max(region.tensors for region in table.regions.values()),
@@ -175,12 +154,12 @@ def _write_tensors(
     """Fill a region: the given tensors, then unused ones; a buffer for each constant, then empty ones."""
     constants = [tensor for tensor in tensors if tensor.data is not None]
     buffer_rows = writer.rows(
-        BUFFER_FIELDS,
-        [frozenset({DATA} if k < len(constants) else ()) for k in range(region.buffers)],
+        fbs.BUFFER_FIELDS,
+        [frozenset({fbs.DATA} if k < len(constants) else ()) for k in range(region.buffers)],
     )
-    fields = (*TENSOR_FIELDS, QUANTIZATION) if precision == "int8" else TENSOR_FIELDS
+    fields = (*fbs.TENSOR_FIELDS, fbs.QUANTIZATION) if precision == "int8" else fbs.TENSOR_FIELDS
     quantized = [k < len(tensors) and tensors[k].scales != () for k in range(region.tensors)]
-    tensor_rows = writer.rows(fields, [_UNUSED | ({QUANTIZATION} if one else set()) for one in quantized])
+    tensor_rows = writer.rows(fields, [_UNUSED | ({fbs.QUANTIZATION} if one else set()) for one in quantized])
     buffer_of = {id(tensor): region.buffer + k for k, tensor in enumerate(constants)}
     for k, tensor in enumerate(tensors):
         label = tensor.name if name == "glue" else f"{name}.{k}"
@@ -188,24 +167,24 @@ def _write_tensors(
     if len(tensors) < region.tensors:
         shape, label_position = writer.int_vector([1]), writer.string("unused")
         for k in range(len(tensors), region.tensors):
-            writer.set_offset(tensor_rows, k, SHAPE, shape)
-            writer.set_offset(tensor_rows, k, NAME, label_position)
-            writer.set_scalar(tensor_rows, k, HAS_RANK, 1)
+            writer.set_offset(tensor_rows, k, fbs.SHAPE, shape)
+            writer.set_offset(tensor_rows, k, fbs.NAME, label_position)
+            writer.set_scalar(tensor_rows, k, fbs.HAS_RANK, 1)
     for k, tensor in enumerate(constants):
-        writer.set_offset(buffer_rows, k, DATA, writer.byte_vector(tensor.data or b""))
+        writer.set_offset(buffer_rows, k, fbs.DATA, writer.byte_vector(tensor.data or b""))
     return {"tensors": tensor_rows.start, "buffers": buffer_rows.start}
 
 
 def _write_tensor(
     writer: PartWriter, rows: Rows, row: int, tensor: TfliteTensor, buffer: int, label: str
 ) -> None:
-    writer.set_scalar(rows, row, TYPE, tensor.type)
-    writer.set_scalar(rows, row, BUFFER, buffer)
-    writer.set_scalar(rows, row, HAS_RANK, 1)
-    writer.set_offset(rows, row, SHAPE, writer.int_vector(tensor.shape))
-    writer.set_offset(rows, row, NAME, writer.string(label))
+    writer.set_scalar(rows, row, fbs.TYPE, tensor.type)
+    writer.set_scalar(rows, row, fbs.BUFFER, buffer)
+    writer.set_scalar(rows, row, fbs.HAS_RANK, 1)
+    writer.set_offset(rows, row, fbs.SHAPE, writer.int_vector(tensor.shape))
+    writer.set_offset(rows, row, fbs.NAME, writer.string(label))
     if tensor.scales:
-        writer.set_offset(rows, row, QUANTIZATION, writer.table(_packed_quantization(tensor)))
+        writer.set_offset(rows, row, fbs.QUANTIZATION, writer.table(_packed_quantization(tensor)))
 
 
 def _packed_quantization(tensor: TfliteTensor) -> bytes:
@@ -228,16 +207,16 @@ def _write_operators(
         raise ConversionError(
             f"TFLite operator {operator_name(unknown[0][0])} version {unknown[0][1]} was not foreseen; export the space anew"
         )
-    always = frozenset({OPCODE_INDEX, INPUTS, OUTPUTS})
+    always = frozenset({fbs.OPCODE_INDEX, fbs.INPUTS, fbs.OUTPUTS})
     rows = writer.rows(
-        OPERATOR_FIELDS,
-        [always | ({OPTIONS_TYPE, OPTIONS} if op.options is not None else set()) for op in operators],
+        fbs.OPERATOR_FIELDS,
+        [always | ({fbs.OPTIONS_TYPE, fbs.OPTIONS} if op.options is not None else set()) for op in operators],
     )
     for k, op in enumerate(operators):
-        writer.set_scalar(rows, k, OPCODE_INDEX, codes.index(op.code))
-        writer.set_offset(rows, k, INPUTS, writer.int_vector([number_of.get(i, -1) for i in op.inputs]))
-        writer.set_offset(rows, k, OUTPUTS, writer.int_vector([number_of[i] for i in op.outputs]))
+        writer.set_scalar(rows, k, fbs.OPCODE_INDEX, codes.index(op.code))
+        writer.set_offset(rows, k, fbs.INPUTS, writer.int_vector([number_of.get(i, -1) for i in op.inputs]))
+        writer.set_offset(rows, k, fbs.OUTPUTS, writer.int_vector([number_of[i] for i in op.outputs]))
         if op.options is not None:
-            writer.set_scalar(rows, k, OPTIONS_TYPE, op.options_type)
-            writer.set_offset(rows, k, OPTIONS, writer.table(op.options))
+            writer.set_scalar(rows, k, fbs.OPTIONS_TYPE, op.options_type)
+            writer.set_offset(rows, k, fbs.OPTIONS, writer.table(op.options))
     return rows.start, rows.count

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelInput, ModelOutput, precision_of
+from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelEnd, precision_of
 from space.errors import ConfigError, did_you_mean
 
 MAGIC = b"TFL3"
@@ -125,51 +125,41 @@ def _of_graph(signatures: Sequence[_Signature], graph: int) -> _Signature | None
 
 def _inputs(
     path: Path, graph: Any, signature: _Signature | None, dtypes: dict[Any, str]
-) -> Iterator[ModelInput]:
+) -> Iterator[ModelEnd]:
     for place in range(graph.InputsLength()):
-        number = graph.Inputs(place)
-        name, dtype, shape = _end(graph.Tensors(number), dtypes)
-        if dtype == "object":
+        found = _end(graph, graph.Inputs(place), () if signature is None else signature.inputs, dtypes)
+        if found.dtype == "object":
             raise ConfigError(
-                f"{path}: input {name!r} holds text, and harness gives numbers alone; convert the model from its numbers on"
+                f"{path}: input {found.name!r} holds text, and harness gives numbers alone; convert the model from its numbers on"
             )
-        aliases = (
-            () if signature is None else tuple(end for end, tensor in signature.inputs if tensor == number)
-        )
-        yield ModelInput(name=name, dtype=dtype, shape=shape, aliases=aliases)
+        yield found
 
 
 def _outputs(
     graph: Any, chosen: _Signature | None, known: _Signature | None, dtypes: dict[Any, str]
-) -> Iterator[ModelOutput]:
-    """Yield the outputs by the order of their names, as each runtime tells them."""
+) -> list[ModelEnd]:
+    """Return the outputs by the order of their names, as each runtime tells them."""
     numbers = [tensor for _, tensor in chosen.outputs] if chosen is not None else []
     numbers = numbers or [graph.Outputs(place) for place in range(graph.OutputsLength())]
     names = chosen or known
-    for number in sorted(numbers, key=lambda number: (graph.Tensors(number).Name() or b"").decode()):
-        tensor = graph.Tensors(number)
-        name, dtype, shape = _end(tensor, dtypes)
-        aliases = () if names is None else tuple(end for end, one in names.outputs if one == number)
-        told = tensor.Quantization()
-        is_scaled = told is not None and told.ScaleLength() == 1 and told.ZeroPointLength() <= 1
-        yield ModelOutput(
-            name=name,
-            dtype=dtype,
-            shape=shape,
-            aliases=aliases,
-            scale=float(told.Scale(0)) if is_scaled else 0.0,
-            zero_point=int(told.ZeroPoint(0)) if is_scaled and told.ZeroPointLength() else 0,
-        )
+    ends = (_end(graph, number, () if names is None else names.outputs, dtypes) for number in numbers)
+    return sorted(ends, key=lambda end: end.name)
 
 
-def _end(tensor: Any, dtypes: dict[Any, str]) -> tuple[str, str, tuple[int | None, ...]]:
-    """Return the name, type and sizes of an input or output."""
+def _end(graph: Any, number: int, called: Sequence[tuple[str, int]], dtypes: dict[Any, str]) -> ModelEnd:
+    """Return the input or output that is a tensor of a graph; `called` are a signature's names with their tensors."""
+    tensor = graph.Tensors(number)
     shape = [tensor.Shape(axis) for axis in range(_bounded(tensor.ShapeLength()))]
     signed = [tensor.ShapeSignature(axis) for axis in range(_bounded(tensor.ShapeSignatureLength()))] or shape
-    return (
-        (tensor.Name() or b"").decode(),
-        dtypes.get(tensor.Type(), "undefined"),
-        tuple(size if size > 0 else None for size in signed),
+    told = tensor.Quantization()
+    is_scaled = told is not None and told.ScaleLength() == 1 and told.ZeroPointLength() <= 1
+    return ModelEnd(
+        name=(tensor.Name() or b"").decode(),
+        dtype=dtypes.get(tensor.Type(), "undefined"),
+        shape=tuple(size if size > 0 else None for size in signed),
+        aliases=tuple(end for end, one in called if one == number),
+        scale=float(told.Scale(0)) if is_scaled else 0.0,
+        zero_point=int(told.ZeroPoint(0)) if is_scaled and told.ZeroPointLength() else 0,
     )
 
 

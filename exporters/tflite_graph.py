@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import flatbuffers
@@ -14,6 +13,9 @@ from ai_edge_litert import schema_py_generated as schema
 from exporters.errors import ConversionError
 
 QUANTIZE = (schema.BuiltinOperator.QUANTIZE, 1)
+_OPERATOR_NAMES: Mapping[int, str] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +126,7 @@ def with_ends(graph: Graph, ends: Mapping[int, TfliteTensor]) -> Graph:
 
 def operator_name(code: int) -> str:
     """Return the name of an operator in schema.fbs."""
-    return _operator_names().get(code, f"operator {code}")
-
-
-@cache
-def _operator_names() -> Mapping[int, str]:
-    return {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    return _OPERATOR_NAMES.get(code, f"operator {code}")
 
 
 def _rescale(source: int, target: int) -> Operator:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from litert_quantizer import quantizer, recipe
 
 from exporters.errors import ConversionError
 
@@ -63,6 +62,9 @@ def quantize(model: bytes, ranges: Mapping[str, Range]) -> bytes:
 
     Where an operator's output has a scale by definition (a sigmoid's) or its input's (padding), its range does not matter.
     """
+    # Late: other precisions need no quantizer, which is an extra.
+    from litert_quantizer import quantizer, recipe
+
     statistics = {
         name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
         for name, (low, high) in ranges.items()

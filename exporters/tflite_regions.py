@@ -8,33 +8,29 @@ empty buffers. They cost a runtime no time and no arena. Imports torch and tenso
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-import torch
-from torch import fx, nn
-
 from exporters.fragments import GLUE, Fragment, all_fragments, all_values, possible_steps
-from exporters.networks import fragment_module
 from exporters.recipe import Precision
 from exporters.tflite_conversion import step_model
 from exporters.tflite_graph import QUANTIZE, Graph, read_graph
 from exporters.tflite_linking import OPERATORS, region_name
-from exporters.tflite_quantization import Range, quantize
+from exporters.tflite_quantization import quantize
 from exporters.weights import Weights
-from space import SpaceConfig, layers, networks
+from space import SpaceConfig
 
-_BLOX_MODULES = (layers.__name__, networks.__name__)
-_BLOX_LAYERS = {
-    nn.AdaptiveAvgPool2d,
-    nn.Conv2d,
-    nn.Linear,
-    nn.ModuleList,
-    nn.ReLU,
-    nn.Sequential,
-    nn.Sigmoid,
+# Of the ops and other fragments of Blox, whatever their width: tensors but for their ends, constants among them, and layers with
+# weights. A convolution has two constants and its result, with the BatchNorm and ReLU behind it; where it has a stride and is
+# padded, also the amounts and the padded map.
+_BLOX_NEEDS = {
+    "stem": (2, 2, 1),
+    "conv": (11, 8, 4),
+    "mbconv": (33, 18, 8),
+    "bconv": (59, 36, 18),
+    "reduction": (11, 7, 3),
+    "head": (4, 3, 1),
 }
 
 
@@ -91,80 +87,25 @@ def region_table(config: SpaceConfig, precision: Precision) -> RegionTable:
 
 
 def _needs(fragment: Fragment, config: SpaceConfig, precision: Precision) -> _Needs:
-    """Count by layers in the stages of Blox, which takes no time; in a chain of sites, or by other layers, in what is converted.
+    """Look up fragments of Blox, which takes no time; count a chain's, or other ops', in what is converted.
 
     A chain's fragment may end in an op whose int8 form has a scale of its own, and then rescales, whatever its layers are.
     """
-    if config.chain is None:
-        found = needs_of_layers(fragment_module(fragment, config, Weights.seeded(0)), precision)
-        if found is not None:
-            return _Needs(tensors=found[0], buffers=found[1])
+    known = _BLOX_NEEDS.get(fragment.op or fragment.kind)
+    if config.chain is None and known is not None:
+        tensors, buffers, products = known
+        # In half precision weights and bias are in single precision once more.
+        return _Needs(tensors=tensors + 2 * products * (precision == "fp16"), buffers=buffers)
     step = possible_steps(fragment, config)[0]
     model = step_model(step, config, Weights.seeded(0), precision)
     graph = read_graph(model)
     if precision != "int8":
         return _counted(graph)
-    return _counted(read_graph(quantize(model, _any_ranges(graph))), rescaled_ends=len(step.inputs) + 1)
+    # Any ranges will do: what the quantizer makes of tensors and operators does not depend on them.
+    ranges = {tensor.name: (-1.0, 1.0) for tensor in graph.tensors if tensor.data is None}
+    return _counted(read_graph(quantize(model, ranges)), rescaled_ends=len(step.inputs) + 1)
 
 
 def _counted(graph: Graph, rescaled_ends: int = 0) -> _Needs:
     codes = {op.code for op in graph.operators} | ({QUANTIZE} if rescaled_ends else set())
     return _Needs(tensors=len(graph.inner) + rescaled_ends, buffers=graph.buffers, codes=frozenset(codes))
-
-
-def _any_ranges(graph: Graph) -> dict[str, Range]:
-    """Return ranges, whatever they are: what the quantizer does of tensors and operators does not depend on them."""
-    return {tensor.name: (-1.0, 1.0) for tensor in graph.tensors if tensor.data is None}
-
-
-def needs_of_layers(module: nn.Module, precision: Precision) -> tuple[int, int] | None:
-    """Return how many tensors and buffers a module of Blox's layers has at most, its ends not counted; None for others'."""
-    if not all(
-        type(one) in _BLOX_LAYERS or type(one).__module__ in _BLOX_MODULES for one in module.modules()
-    ):
-        return None
-    tensors, buffers = -1, 0  # the last result is a value, not an inner tensor
-    for node in fx.symbolic_trace(module).graph.nodes:
-        if node.op in ("placeholder", "output"):
-            continue
-        found = _needs_of_layer(module, node)
-        if found is None:
-            return None
-        tensors, buffers = tensors + found[0], buffers + found[1]
-        if precision == "fp16" and isinstance(_layer(module, node), nn.Conv2d | nn.Linear):
-            tensors += 2  # weights and bias in single precision
-    return max(tensors, 0), buffers
-
-
-def _needs_of_layer(module: nn.Module, node: fx.Node) -> tuple[int, int] | None:
-    layer, sources = _layer(module, node), [a for a in node.args if isinstance(a, fx.Node)]
-    before = _layer(module, sources[0]) if sources else None
-    if isinstance(layer, nn.Conv2d):
-        if not _is_plain(layer):
-            return None
-        # PAD: amounts, result
-        return (5, 3) if layer.stride != (1, 1) and layer.padding != (0, 0) else (3, 2)
-    if isinstance(layer, nn.Linear):
-        return 3, 2  # weights, bias, result
-    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size in (1, (1, 1)):
-        return 2, 1  # axes, result
-    if isinstance(layer, nn.Sigmoid) or (node.target in (operator.add, operator.mul) and len(sources) == 2):
-        return 1, 0
-    if isinstance(layer, nn.ReLU) and isinstance(before, nn.Conv2d):
-        return 0, 0  # fused into it
-    if node.target is torch.flatten and isinstance(before, nn.AdaptiveAvgPool2d):
-        return 0, 0
-    return None
-
-
-def _layer(module: nn.Module, node: fx.Node) -> nn.Module | None:
-    return module.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-
-def _is_plain(conv: nn.Conv2d) -> bool:
-    """Return whether a convolution is of Blox's kind: dense or depthwise, padded to keep its size or not at all."""
-    if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or conv.dilation != (1, 1):
-        return False
-    is_kept = all(2 * p == k - 1 for p, k in zip(conv.padding, conv.kernel_size, strict=True))
-    is_depthwise = conv.groups == conv.in_channels == conv.out_channels
-    return (conv.groups == 1 or is_depthwise) and (is_kept or conv.padding == (0, 0))

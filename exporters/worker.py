@@ -27,7 +27,7 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
     config = SpaceConfig(**request["config"])
     try:
         weights = read_weights(request["weights"], config)
-        yield from _run(request, config, weights) if request["runs"] else _export(request, config, weights)
+        yield from _run(request, config, weights) if "run" in request else _export(request, config, weights)
     except HarnessError as error:
         yield {"error": str(error)}
 
@@ -35,11 +35,11 @@ def answers(request: dict[str, Any]) -> Iterator[dict[str, object]]:
 def _run(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:
     from exporters.model_runs import model_logits, network_logits
 
-    for job in request["runs"]:
-        architecture, images = Architecture.parse(job["architecture"], config), np.load(job["images.npy"])
-        np.save(job["torch.npy"], network_logits(architecture, weights, images))
-        np.save(job["model.npy"], model_logits(request["format"], Path(job["model"]).read_bytes(), images))
-        yield {"done": str(architecture)}
+    job = request["run"]
+    architecture, images = Architecture.parse(job["architecture"], config), np.load(job["images.npy"])
+    np.save(job["torch.npy"], network_logits(architecture, weights, images))
+    np.save(job["model.npy"], model_logits(request["format"], Path(job["model"]).read_bytes(), images))
+    yield {"done": str(architecture)}
 
 
 def _export(request: dict[str, Any], config: SpaceConfig, weights: Weights) -> Iterator[dict[str, object]]:

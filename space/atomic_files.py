@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
-from space.system_errors import remedy_for
+from space.system_errors import with_remedy
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
@@ -37,8 +37,7 @@ def ensure_folder(folder: Path, remedy: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"{folder}: cannot be made: {reason}; {remedy}") from error
+        raise ConfigError(f"{folder}: cannot be made: {with_remedy(error, remedy)}") from error
 
 
 def check_output_file(path: Path | None) -> None:
@@ -66,10 +65,8 @@ def _check_place(name: str, find_refusal: Callable[[], int], remedy: str) -> Non
     except (OSError, ValueError) as error:
         refusal = getattr(error, "errno", None) or errno.EINVAL
     if refusal:
-        reason = os.strerror(refusal)
-        raise ConfigError(
-            f"{name}: cannot be written: {reason}; {remedy_for(OSError(refusal, reason), remedy)}"
-        )
+        reason = with_remedy(OSError(refusal, os.strerror(refusal)), remedy)
+        raise ConfigError(f"{name}: cannot be written: {reason}")
 
 
 def _refusal(place: Path) -> int:
@@ -99,11 +96,11 @@ def write_file(
     try:
         write_whole(path, content)
     except OSError as cause:
-        remedy = remedy_for(cause, "check the folder")
+        reason = with_remedy(cause, "check the folder")
         if cause.errno in _NO_ROOM:
-            remedy = f"the disk is full: free {len(content):,} bytes there, or name another folder"
+            reason = f"{cause.strerror}; the disk is full: free {len(content):,} bytes there, or name another folder"
         former = "; the former file stays as it was" if os.path.isfile(path) else ""  # noqa: PTH113 - never raises
-        raise error(f"{path}: cannot be written: {cause.strerror or cause}; {remedy}{former}") from cause
+        raise error(f"{path}: cannot be written: {reason}{former}") from cause
 
 
 def holds_file(path: Path) -> bool:
@@ -117,9 +114,7 @@ def holds_file(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        remedy = remedy_for(error, "name another file")
-        raise ConfigError(f"{path}: cannot be written: {reason}; {remedy}") from error
+        raise ConfigError(f"{path}: cannot be written: {with_remedy(error, 'name another file')}") from error
 
 
 def write_whole(path: Path, content: bytes | memoryview) -> None:
@@ -174,10 +169,8 @@ def locked(path: Path) -> Iterator[None]:
             path.parent.mkdir(parents=True, exist_ok=True)
             fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
         except OSError as error:
-            remedy = remedy_for(
-                error, "name a file in a folder that can be written, on a disk that has locks"
-            )
-            raise ConfigError(f"{lock}: cannot be locked: {error.strerror or error}; {remedy}") from error
+            remedy = "name a file in a folder that can be written, on a disk that has locks"
+            raise ConfigError(f"{lock}: cannot be locked: {with_remedy(error, remedy)}") from error
         yield
 
 
@@ -230,7 +223,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         folder.rename(path)
     except OSError as error:
         raise ConfigError(
-            f"{path}: cannot be written: {error}; {remedy_for(error, 'name another folder')}"
+            f"{path}: cannot be written: {with_remedy(error, 'name another folder')}"
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -197,11 +197,6 @@ def _digest(chain: Chain) -> str:
 
 
 def _module(plain: Mapping[str, Any]) -> Module:
-    traced = plain["traced"]
-    return Module(
-        name=plain["name"],
-        function=plain["function"],
-        options=tuple((key, value) for key, value in plain["options"]),
-        given=(plain["given"][0], plain["given"][1], plain["given"][2]),
-        traced=Traced(**(traced | {"output": tuple(traced["output"])})),
-    )
+    traced = Traced(**{**plain["traced"], "output": tuple(plain["traced"]["output"])})
+    options = tuple((key, value) for key, value in plain["options"])
+    return Module(**{**plain, "options": options, "given": tuple(plain["given"]), "traced": traced})

@@ -27,6 +27,11 @@ _REMEDIES = (
 )
 
 
+def with_remedy(error: BaseException, otherwise: str) -> str:
+    """Return an error's reason, as the system words it, and its remedy: `No such file or directory; check the path`."""
+    return f"{getattr(error, 'strerror', None) or error}; {remedy_for(error, otherwise)}"
+
+
 def remedy_for(said: object, otherwise: str = "") -> str:
     """Return the remedy for an error, or a text, of a system; `otherwise` where the words are not known."""
     text = str(said).lower()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from space.errors import ConfigError, HarnessError
-from space.system_errors import remedy_for
+from space.system_errors import with_remedy
 from space.user_paths import expand_user
 
 STANDARD_INPUT = "-"
@@ -77,9 +77,7 @@ def read_content(
             with path.open("rb") as file:  # a device may have no size: read no more than is allowed
                 content = unpacked(file, path).read(most + 1)
     except (OSError, EOFError, zlib.error, ValueError) as cause:
-        reason = getattr(cause, "strerror", None) or cause
-        helps = remedy_for(cause, remedy)
-        raise error(f"{_named(path, option)}: cannot be read: {reason}; {helps}") from cause
+        raise error(f"{_named(path, option)}: cannot be read: {with_remedy(cause, remedy)}") from cause
     if len(content) > most:
         raise error(
             f"{_named(path, option)}: holds more than {most} bytes; check that it is the right file, or split it"

@@ -244,13 +244,28 @@ def _value(node: fx.Node) -> Tensor:
 
 
 def _folds(module: nn.Module, graph: ModuleGraph) -> tuple[tuple[str, str], ...]:
-    """Return each BatchNorm with the convolution whose weights its scale can become part of. Raises: ArchitectureError."""
+    """Return each BatchNorm with the convolution whose weights its scale can become part of: each of a state read once.
+
+    Raises: ArchitectureError.
+    """
+    read = [graph.reads(node, 1) for node in graph.nodes if _calls(node, "batch_norm", *_CONVOLUTIONS)]
     found = []
-    for norm, before in _batch_norms(graph):
-        name = (graph.reads(norm, 3) or graph.reads(norm, 1)).rpartition(".")[0]
-        conv = "" if before is None else graph.reads(before, 1).rpartition(".")[0]
-        is_plain = isinstance(module.get_submodule(name), nn.BatchNorm2d)
-        if not is_plain or before is None or not isinstance(module.get_submodule(conv), nn.Conv2d):
+    for norm in graph.nodes:
+        if not _calls(norm, "batch_norm"):
+            continue
+        before = norm.args[0]
+        assert isinstance(before, fx.Node)
+        weight, scale = graph.reads(before, 1), graph.reads(norm, 1)
+        name, conv = (one.rpartition(".")[0] for one in (graph.reads(norm, 3) or scale, weight))
+        fits = (
+            _calls(before, *_CONVOLUTIONS)
+            and len(before.users) == 1
+            and bool(weight)
+            and read.count(weight) == read.count(scale) == 1
+            and norm.args[5:6] == (False,)  # by its own statistics, not by the batch's
+            and isinstance(module.get_submodule(conv), nn.Conv2d)
+        )
+        if not fits or not isinstance(module.get_submodule(name), nn.BatchNorm2d):
             raise ArchitectureError(
                 f"BatchNorm {name} follows no convolution of its own, so that its scale cannot be folded into weights; put it "
                 "right after a Conv2d that nothing else reads, or take another norm"
@@ -259,27 +274,8 @@ def _folds(module: nn.Module, graph: ModuleGraph) -> tuple[tuple[str, str], ...]
     return tuple(found)
 
 
-def _batch_norms(graph: ModuleGraph) -> Iterator[tuple[fx.Node, fx.Node | None]]:
-    """Yield each BatchNorm with the convolution that it can be folded into, or None: each of a state of its own, read once."""
-    uses: dict[str, int] = {}
-    for node in graph.nodes:
-        if node.op == "call_function" and op_name(node) in ("batch_norm", *_CONVOLUTIONS):
-            name = graph.reads(node, 1)
-            uses[name] = uses.get(name, 0) + 1
-    for node in graph.nodes:
-        if node.op != "call_function" or op_name(node) != "batch_norm":
-            continue
-        before = node.args[0]
-        assert isinstance(before, fx.Node)
-        fits = (
-            before.op == "call_function"
-            and op_name(before) in _CONVOLUTIONS
-            and len(before.users) == 1
-            and bool(graph.reads(before, 1))
-            and uses[graph.reads(before, 1)] == uses.get(graph.reads(node, 1), 1) == 1
-            and node.args[5:6] == (False,)  # by its own statistics, not by the batch's
-        )
-        yield node, before if fits else None
+def _calls(node: fx.Node, *names: str) -> bool:
+    return node.op == "call_function" and op_name(node) in names
 
 
 def _run(module: nn.Module, shape: tuple[int, ...]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from space.errors import ConfigError, did_you_mean
-from space.system_errors import remedy_for
+from space.system_errors import with_remedy
 from space.text import counted
 from space.user_paths import expand_user
 
@@ -118,9 +118,8 @@ def find_files(texts: Iterable[str], log: Callable[[str], None] = lambda text: N
         try:
             found |= dict.fromkeys(_meant(text, log))
         except OSError as error:  # a name that is too long, a folder that may not be searched
-            reason = error.strerror or error
             raise ConfigError(
-                f"{text}: cannot be looked up: {reason}; {remedy_for(error, 'check the path')}"
+                f"{text}: cannot be looked up: {with_remedy(error, 'check the path')}"
             ) from error
         _check_number(text, len(found))
     return list(found)

@@ -70,25 +70,25 @@ class MeasuredModels:
         """Yield the networks in each precision, then the files: those that share reference, precision and pace together."""
         if self.networks is not None:
             yield from network_groups(self.networks, model_format, precisions, self.batches, probe)
-        files = [file for file in self.files if file.format == model_format]
-        references = self._references(model_format) if files and self.reference is None else []
-        for batch in self.batches if files else ():
-            yield from self._at_batch(
-                [file.at_batch(batch) for file in files], self._references_at(batch) or references, probe
-            )
+        for files, references in self._by_batch(model_format):
+            yield from self._at_batch(files, references, probe)
 
     def choices(self, model_format: Format) -> Iterator[tuple[Model, list[Model]]]:
         """Yield each file at each batch size with the references that it may be timed beside, each shorter than the one before.
 
         For a job that is packed before the device can be asked.
         """
+        for files, references in self._by_batch(model_format):
+            for model in (file.model() for file in files):
+                chosen = self._preferred(model, references)
+                yield model, [_beside(one, model.precision, model.batch) for one in chosen]
+
+    def _by_batch(self, model_format: Format) -> Iterator[tuple[list[FileModel], list[Model]]]:
+        """Yield the files of a format at each batch size, with their references; nothing where there are no files."""
         files = [file for file in self.files if file.format == model_format]
         references = self._references(model_format) if files and self.reference is None else []
         for batch in self.batches if files else ():
-            for file in files:
-                model = file.at_batch(batch).model()
-                chosen = self._preferred(model, self._references_at(batch) or references)
-                yield model, [_beside(one, model.precision, batch) for one in chosen]
+            yield [file.at_batch(batch) for file in files], self._references_at(batch) or references
 
     def _at_batch(
         self, files: Sequence[FileModel], references: list[Model], probe: DurationProbe

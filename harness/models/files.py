@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from exporters.expected import OUTPUT_VALUES, judged_parts, output_sums
-from exporters.model_input import ModelInput, ModelOutput, judged_outputs
+from exporters.model_input import ModelEnd, judged_outputs
 from exporters.onnx_file import read_onnx
 from exporters.own_run import OwnRun, own_outputs
 from exporters.pt2_file import pt2_to_onnx
@@ -59,8 +59,8 @@ class FileModel:
     versions: str
     digest: str
     size_bytes: int
-    inputs: tuple[ModelInput, ...]
-    outputs: tuple[ModelOutput, ...]
+    inputs: tuple[ModelEnd, ...]
+    outputs: tuple[ModelEnd, ...]
     signature: str
     shapes: Mapping[str, tuple[int, ...]]
     values: bytes | None = field(repr=False)
@@ -73,15 +73,19 @@ class FileModel:
     def key(self) -> str:
         """Return 32 hex characters that name the file's bytes and its inputs: equal keys, equal measurements."""
         given = {name: list(shape) for name, shape in self.shapes.items()}
-        values = None if self.values is None else hashlib.sha256(self.values).hexdigest()
         signature = [self.signature] if self.signature else []
-        text = json.dumps([self.digest, given, values, *signature], sort_keys=True)
+        text = json.dumps([self.digest, given, self.values_digest, *signature], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def values_digest(self) -> str | None:
+        """The sha256 of the given values, None where there are none."""
+        return None if self.values is None else hashlib.sha256(self.values).hexdigest()
 
     def __str__(self) -> str:
         """Return the name with its given inputs."""
         shapes = (f"{name}={','.join(map(str, shape))}" for name, shape in self.shapes.items())
-        values = [] if self.values is None else [f"inputs {hashlib.sha256(self.values).hexdigest()[:8]}"]
+        values = [] if self.values_digest is None else [f"inputs {self.values_digest[:8]}"]
         signature = [f"signature {self.signature}"] if self.signature else []
         return " ".join((self.name, *signature, *shapes, *values))
 
@@ -122,7 +126,7 @@ class FileModel:
         """Return the file as a campaign's model."""
         given: dict[str, Any] = {name: list(shape) for name, shape in self.shapes.items()}
         if self.values is not None:
-            given["values"] = hashlib.sha256(self.values).hexdigest()
+            given["values"] = self.values_digest
         if self.signature:
             given["signature"] = self.signature
         return Model(
@@ -175,7 +179,7 @@ class FileModel:
         """Return the file as parts to send. Raises: ConfigError when it is not what it was when it was checked."""
         first, *rest = self.pieces
         by_digest = {piece.digest: piece for piece in rest}
-        values = None if self.values is None else hashlib.sha256(self.values).hexdigest()
+        values = self.values_digest
 
         def read_part(digest: str) -> bytes:
             if self.values is not None and digest == values:
@@ -247,29 +251,28 @@ def open_files(paths: Sequence[Path], given: GivenInputs | None = None) -> list[
     Raises: ConfigError for a file that cannot be measured, and what is given that none of them has.
     """
     given = given or GivenInputs()
-    arrays = _Arrays.read(given)
+    values, expect = _arrays_of(given)
     files, signatures = list[FileModel](), list[str]()
     unused, names = dict(given.shapes), _names_of_files(paths)
     for path in paths:
-        file, known = _open(path, _storable(names[path]), given, arrays)
+        file, known = _open(path, _storable(names[path]), given, values, expect)
         files.append(file)
         signatures += known
         for called in _names(file.inputs):
             unused.pop(called, None)
     if unused:
-        raise _no_input(files, next(iter(unused)))
+        name, inputs = next(iter(unused)), [one for file in files for one in file.inputs]
+        raise ConfigError(
+            f"--shape {name}=...: no input of that name{_there_is(name, _names(inputs), inputs)}"
+        )
     if given.signature and given.signature not in signatures:
-        raise ConfigError(
-            f"--signature {given.signature}: no signature of that name{did_you_mean(given.signature, signatures)} "
-            f"(there is: {', '.join(dict.fromkeys(signatures)) or 'none'})"
-        )
-    if arrays.expect is not None and not any(file.expect is not None for file in files):
-        outputs = ", ".join(dict.fromkeys(str(one) for file in files for one in judged_outputs(file.outputs)))
+        there = _there_is(given.signature, signatures, signatures)
+        raise ConfigError(f"--signature {given.signature}: no signature of that name{there}")
+    if expect is not None and not any(file.expect is not None for file in files):
+        outputs = [one for file in files for one in judged_outputs(file.outputs)]
         known_outputs = _names(one for file in files for one in file.outputs)
-        near = next(iter(did_you_mean(one, known_outputs) for one in arrays.expect), "")
-        raise ConfigError(
-            f"{given.expect}: no array is called as an output of a file that is compared{near} (there is: {outputs or 'none'})"
-        )
+        there = _there_is(next(iter(expect.arrays), ""), known_outputs, outputs)
+        raise ConfigError(f"{expect.path}: no array is called as an output of a file that is compared{there}")
     return files
 
 
@@ -290,7 +293,7 @@ def open_reference(text: str, given: GivenInputs) -> FileModel:
     Raises: ConfigError when the text means none or several.
     """
     (path,) = _one(text)
-    return _open(path, _storable(path.name), given, _Arrays.read(given), is_optional=True)[0]
+    return _open(path, _storable(path.name), given, *_arrays_of(given), is_optional=True)[0]
 
 
 def open_one(text: str, given: GivenInputs | None = None) -> FileModel:
@@ -307,47 +310,58 @@ def _one(text: str) -> list[Path]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Arrays:
-    """The arrays of the files that a person gives, by name."""
+    """The arrays by name of a file that a person gives."""
 
-    values: Mapping[str, Any] | None
-    expect: Mapping[str, Any] | None
+    path: Path
+    arrays: Mapping[str, Any]
 
-    @classmethod
-    def read(cls, given: GivenInputs) -> _Arrays:
-        """Read them. Raises: ConfigError."""
-        return cls(
-            values=None if given.values is None else _read_values(given.values, "input"),
-            expect=None if given.expect is None else _read_values(given.expect, "output"),
-        )
+
+def _arrays_of(given: GivenInputs) -> tuple[_Arrays | None, _Arrays | None]:
+    """Return the arrays that are given of inputs and of outputs. Raises: ConfigError."""
+    return _read_arrays(given.values, "input"), _read_arrays(given.expect, "output")
+
+
+def _read_arrays(path: Path | None, what: str) -> _Arrays | None:
+    if path is None:
+        return None
+    try:
+        return _Arrays(path=path, arrays=read_arrays(path, INPUTS_LIMIT_BYTES))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, {what}=array)"
+        ) from error
 
 
 def _open(
-    path: Path, name: str, given: GivenInputs, arrays: _Arrays, *, is_optional: bool = False
+    path: Path,
+    name: str,
+    given: GivenInputs,
+    values: _Arrays | None,
+    expect: _Arrays | None,
+    *,
+    is_optional: bool = False,
 ) -> tuple[FileModel, Sequence[str]]:
     """Return a file with its inputs, and its signatures' names; `is_optional`: values of other inputs are for other files."""
-    data = _read_file(path)
-    model_format = SUFFIXES[path.suffix.lower()]
-    folded = None
-    if model_format == "onnx":
-        model = pt2_to_onnx(path, data, LIMIT_BYTES) if path.suffix.lower() == ".pt2" else data
+    data, suffix = _read_file(path), path.suffix.lower()
+    if SUFFIXES[suffix] == "onnx":
+        model = pt2_to_onnx(path, data, LIMIT_BYTES) if suffix == ".pt2" else data
         facts, whole = read_onnx(path, model, LIMIT_BYTES)
-        if whole is not data:
-            folded = Folded(whole)
     else:
         facts, whole = read_tflite(path, data, given.signature), data
-    own, values = _own_shapes(path, facts.inputs, given.shapes), None
-    is_of_others = is_optional and any(_called(one, arrays.values or {}) is None for one in facts.inputs)
-    if arrays.values is not None and given.values is not None and not is_of_others:
-        values = _own_values(path, facts.inputs, given.values, arrays.values)
-    _check_free(path, facts.inputs, own, values or {})
+    own = _own_shapes(path, facts.inputs, given.shapes)
+    if (
+        values is not None
+        and is_optional
+        and any(_called(one, values.arrays) is None for one in facts.inputs)
+    ):
+        values = None
+    arrays = {} if values is None else _own_values(path, facts.inputs, values)
+    _check_free(path, facts.inputs, own, arrays)
     _check_sizes(path, facts.inputs, own)
-    expect = None
-    if arrays.expect is not None and given.expect is not None:
-        expect = _own_expected(path, facts.outputs, given.expect, arrays.expect)
     file = FileModel(
         path=path,
         name=name,
-        format=model_format,
+        format=SUFFIXES[suffix],
         precision=facts.precision,
         versions=facts.versions,
         digest=hashlib.sha256(whole).hexdigest(),
@@ -356,17 +370,17 @@ def _open(
         outputs=facts.outputs,
         signature=facts.signature,
         shapes=own,
-        values=None if values is None else _packed(values),
-        expect=expect,
+        values=None if values is None else _packed(arrays),
+        expect=None if expect is None else _own_expected(path, facts.outputs, expect),
         pieces=tuple(_pieces(whole)),
-        folded=folded,
+        folded=None if whole is data else Folded(whole),
     )
     return file, facts.signatures
 
 
-def _called(one: ModelInput | ModelOutput, given: Mapping[str, Any]) -> Any:
+def _called(one: ModelEnd, given: Mapping[str, Any]) -> Any:
     """Return the value given under a name of an input or output, None where there is none."""
-    return next((given[name] for name in (one.name, *one.aliases) if name in given), None)
+    return next((given[name] for name in one.names if name in given), None)
 
 
 def _read_file(path: Path) -> bytes:
@@ -400,7 +414,7 @@ def _pieces(data: bytes) -> Iterable[Piece]:
 
 
 def _own_shapes(
-    path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]
+    path: Path, inputs: Sequence[ModelEnd], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
     """Return the given shapes by the model's own names. Raises: ConfigError for one that does not fit."""
     found = {}
@@ -419,13 +433,13 @@ def _own_shapes(
     return found
 
 
-def _takes_batch(one: ModelInput) -> bool:
+def _takes_batch(one: ModelEnd) -> bool:
     """Return whether an input leaves its first size free."""
     return bool(one.shape) and not isinstance(one.shape[0], int)
 
 
 def _check_free(
-    path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, Any], arrays: Mapping[str, Any]
+    path: Path, inputs: Sequence[ModelEnd], shapes: Mapping[str, Any], arrays: Mapping[str, Any]
 ) -> None:
     for one in inputs:
         if one.free and one.name not in shapes and one.name not in arrays:
@@ -435,7 +449,7 @@ def _check_free(
             )
 
 
-def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _check_sizes(path: Path, inputs: Sequence[ModelEnd], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse inputs without a value, and those that are too large for memory. Raises: ConfigError."""
     for one in inputs:
         count = prod(shapes.get(one.name) or [size for size in one.shape if isinstance(size, int)])
@@ -450,62 +464,47 @@ def _check_sizes(path: Path, inputs: Sequence[ModelInput], shapes: Mapping[str, 
             )
 
 
-def _read_values(path: Path, what: str) -> dict[str, Any]:
-    """Return the arrays of an .npz file by name, of inputs or outputs. Raises: ConfigError."""
-    try:
-        return read_arrays(path, INPUTS_LIMIT_BYTES)
-    except ConfigError as error:
-        raise ConfigError(
-            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, {what}=array)"
-        ) from error
-
-
-def _own_values(
-    path: Path, inputs: Sequence[ModelInput], values_path: Path, values: Mapping[str, Any]
-) -> dict[str, Any]:
+def _own_values(path: Path, inputs: Sequence[ModelEnd], values: _Arrays) -> dict[str, Any]:
     """Return given arrays by the model's own names. Raises: ConfigError for one that does not fit, or an input without any."""
     found, known = {}, _names(inputs)
-    for name in values:
+    for name in values.arrays:
         if name not in known:
             raise ConfigError(
-                f"{values_path}: array {name!r} is no input of {path.name}{did_you_mean(name, known)} "
-                f"(it has: {', '.join(map(str, inputs))})"
+                f"{values.path}: array {name!r} is no input of {path.name}{_there_is(name, known, inputs)}"
             )
     for one in inputs:
-        array = _called(one, values)
+        array = _called(one, values.arrays)
         if array is None:
-            raise ConfigError(f"{values_path}: no array for the input {one} of {path.name}; add it")
+            raise ConfigError(f"{values.path}: no array for the input {one} of {path.name}; add it")
         if str(array.dtype) != one.dtype or not _fits(one.shape, array.shape):
             shape = ",".join(map(str, array.shape))
             raise ConfigError(
-                f"{values_path}: array {one.name!r} is [{shape}] {array.dtype}, and {path.name} wants {one}; convert it"
+                f"{values.path}: array {one.name!r} is [{shape}] {array.dtype}, and {path.name} wants {one}; convert it"
             )
         found[one.name] = array
     return found
 
 
-def _own_expected(
-    path: Path, outputs: Sequence[ModelOutput], expect_path: Path, arrays: Mapping[str, Any]
-) -> tuple[float, ...] | None:
+def _own_expected(path: Path, outputs: Sequence[ModelEnd], expect: _Arrays) -> tuple[float, ...] | None:
     """Return the sums (8 an output) of the outputs that are right, zeros for one that is not given and so not judged.
 
     None where the arrays are of other files' outputs. Raises: ConfigError for what does not fit.
     """
     judged = judged_outputs(outputs)
-    found = [_called(one, arrays) for one in judged]
+    found = [_called(one, expect.arrays) for one in judged]
     if all(array is None for array in found):
-        if arrays.keys().isdisjoint(_names(outputs)):
+        if expect.arrays.keys().isdisjoint(_names(outputs)):
             return None
         raise ConfigError(
-            f"{expect_path}: harness compares these outputs of {path.name}: {', '.join(map(str, judged)) or 'none'}; add one"
+            f"{expect.path}: harness compares these outputs of {path.name}: {', '.join(map(str, judged)) or 'none'}; add one"
         )
     sums: list[float] = []
     for one, array in zip(judged, found, strict=True):
-        sums += [0.0] * OUTPUT_VALUES if array is None else _sums_of(path, one, expect_path, array)
+        sums += [0.0] * OUTPUT_VALUES if array is None else _sums_of(path, one, expect.path, array)
     return tuple(sums)
 
 
-def _sums_of(path: Path, output: ModelOutput, expect_path: Path, array: Any) -> list[float]:
+def _sums_of(path: Path, output: ModelEnd, expect_path: Path, array: Any) -> list[float]:
     """Return the sums of an output's right values; integers of a quantized one stand for real numbers, as they do in the model.
 
     Raises: ConfigError for an array that does not fit.
@@ -536,8 +535,8 @@ def _fits(own: Sequence[int | str | None], shape: Sequence[int]) -> bool:
     )
 
 
-def _names(ends: Iterable[ModelInput | ModelOutput]) -> list[str]:
-    return [called for one in ends for called in (one.name, *one.aliases)]
+def _names(ends: Iterable[ModelEnd]) -> list[str]:
+    return [name for one in ends for name in one.names]
 
 
 def _packed(arrays: Mapping[str, Any]) -> bytes:
@@ -556,13 +555,9 @@ def _packed(arrays: Mapping[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _no_input(files: Sequence[FileModel], name: str) -> ConfigError:
-    inputs = [one for file in files for one in file.inputs]
-    known = _names(inputs)
-    shown = ", ".join(dict.fromkeys(map(str, inputs)))
-    return ConfigError(
-        f"--shape {name}=...: no input of that name{did_you_mean(name, known)} (there is: {shown or 'none'})"
-    )
+def _there_is(name: str, known: Iterable[str], there: Iterable[ModelEnd | str]) -> str:
+    """Return the end of a refusal: the nearest known name, and all that there is, each once."""
+    return f"{did_you_mean(name, known)} (there is: {', '.join(dict.fromkeys(map(str, there))) or 'none'})"
 
 
 def _storable(name: str) -> str:

@@ -40,7 +40,6 @@ def sizes_by_block(
     library = FragmentLibrary.open(
         model_format, cache_dir=cache_dir, config=config, weights=Weights.seeded(0), precision=precision
     )
-    part_sizes: dict[str, int] = {}
 
     def size(stage: int, block: int) -> int:
         blocks = [config.blocks[places[0]] for places in config.choices]
@@ -48,9 +47,7 @@ def sizes_by_block(
         recipe = library.recipe(Architecture(blocks=tuple(blocks), config=config))
         total = len(recipe.skeleton)
         for digest in recipe.parts:
-            if digest not in part_sizes:
-                part_sizes[digest] = len(library.part(digest))
-            total += -total % recipe.alignment + part_sizes[digest]
+            total += -total % recipe.alignment + len(library.part(digest))
         return total
 
     first = size(0, config.choices[0][0])

@@ -25,6 +25,7 @@ from space.dataset.keys import check_space, indices_of_digests
 from space.dataset.model import Dataset
 from space.dataset.schema import kinds_of
 from space.errors import DatasetError
+from space.system_errors import with_remedy
 from space.text_files import suffix_of, unpacked
 
 IS_PICKLE = "is a pickle, a format made to run code; read the .blox or .csv file of the same name, or set allow_pickle"
@@ -187,5 +188,4 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield unpacked(file, path)
     except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"cannot be read: {reason}; check the path") from error
+        raise DatasetError(f"cannot be read: {with_remedy(error, 'check the path')}") from error

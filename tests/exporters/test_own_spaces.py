@@ -87,16 +87,18 @@ def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
     assert len(set(one) & set(other)) == len(one) - 1
 
 
-def test_segments_are_models_of_their_own(opened: FragmentLibrary) -> None:
-    segment = Segment.parse("segment:site0:ghost", own_space())
+@pytest.mark.parametrize(("text", "place"), [("segment:site0:ghost", 2), ("segment:head", -1)])
+def test_segments_are_models_of_their_own(text: str, place: int, opened: FragmentLibrary) -> None:
+    segment = Segment.parse(text, own_space())
     linked = link(opened.segment_recipe(segment), opened.part)
     x = np.random.default_rng(0).normal(size=(1, *segment.input_shape)).astype(np.float32)
-    module = fragment_module(fragments_of(network_of("ghost/mb/mb/skip"))[2], own_space(), Weights.seeded(0))
+    fragment = fragments_of(network_of("ghost/mb/mb/skip"))[place]
+    module = fragment_module(fragment, own_space(), Weights.seeded(0))
     with torch.no_grad():
         expected = module(torch.from_numpy(x)).numpy()
     assert np.abs(run_model("onnx", linked, x) - expected).max() <= TOLERANCE * np.abs(expected).max()
     values = expected_sums(str(segment), own_space(), Weights.seeded(0))
-    assert len(values["onnx"]) == 8 and values["onnx"] != values["tflite"]
+    assert len(values["onnx"]) == 8 and (values["onnx"] != values["tflite"]) == (expected.ndim == 4)
 
 
 def test_weights_follow_the_graph_and_not_the_names_of_parameters(tmp_path: Path) -> None:

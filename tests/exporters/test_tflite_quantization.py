@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,3 +31,21 @@ def test_a_range_has_the_scale_and_zero_point_of_the_quantizer() -> None:
             granularity=QuantGranularity.TENSORWISE,
         )
         assert scale_of(float(np.float32(low)), float(np.float32(high))) == (float(scale), int(zero_point))
+
+
+WITHOUT_QUANTIZER = """
+import sys
+sys.modules["litert_quantizer"] = None  # as where the extra `int8` is not installed
+from exporters import Weights
+from exporters.fragments import STEM
+from exporters.tflite_export import export_fragment
+from space import TINY
+assert export_fragment(STEM, TINY, Weights.seeded(0), "fp32").part
+"""
+
+
+def test_other_precisions_need_no_quantizer() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_QUANTIZER], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-500:]

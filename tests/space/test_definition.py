@@ -306,6 +306,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "channels = 7",
             r"candidate ghost: own_ops:ghost.*groups|candidate ghost: own_ops:ghost\(",
         ),
+        (
+            '"ghost", "skip"]\n',
+            '"ghost", "skip"]\nchoice = "depth"\n',
+            r"\[\[sites\]\] 4: choice = 'depth'; its first site has the candidates mb, ghost",
+        ),
+        (
+            '["basic"]\n',
+            '["basic"]\nchoice = "depth"\n',
+            r"\[\[sites\]\] 3: choice = 'depth'; the site has basic alone; list more",
+        ),
         ("[head]", "[hat]", r"head is missing"),
         ("channels = 16", "channels = 0", r"\[head\]: channels = 0: give"),
         ("[[sites]]", "[sites]", r"is not TOML"),
@@ -486,23 +496,6 @@ def test_code_in_the_working_folder_is_not_run(tmp_path: Path, monkeypatch: pyte
         ArchitectureError, match="module other_ops cannot be loaded: SystemExit: was run; repair it"
     ):
         load_space(path)
-
-
-def test_sites_that_share_a_choice_have_the_same_candidates(tmp_path: Path) -> None:
-    text = DEFINITION.replace('"ghost", "skip"]\n', '"ghost", "skip"]\nchoice = "depth"\n')
-    with pytest.raises(
-        ArchitectureError,
-        match=r"\[\[sites\]\] 4: choice = 'depth'; its first site has the candidates mb, ghost",
-    ):
-        load_space(write_space(tmp_path, text))
-
-
-def test_a_choice_of_a_lone_candidate_is_refused(tmp_path: Path) -> None:
-    text = DEFINITION.replace('["basic"]\n', '["basic"]\nchoice = "depth"\n')
-    with pytest.raises(
-        ArchitectureError, match=r"\[\[sites\]\] 3: choice = 'depth'; the site has basic alone; list more"
-    ):
-        load_space(write_space(tmp_path, text))
 
 
 def test_a_space_of_more_networks_than_a_float_holds_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -17,6 +17,7 @@ from harness.query.answer import SearchAnswer
 from harness.query.by_objective import ObjectiveAnswer
 from harness.records import Configuration
 from harness.store import Store
+from harness.store.configurations import configuration_id, short_description
 from search.table.constraints import LATENCY_UNIT, amount_text, split_subject
 from space import Architecture
 from space.errors import ConfigError
@@ -60,18 +61,18 @@ def verify_finalists(
         log(f"measuring {counted(len(finalists), 'finalist')} on {', '.join(configurations)}")
         networks = [Architecture.from_index(index, config) for index in finalists]
         source = ExportedModels(networks, on_progress=observer.export, config=config)
-        outcomes += tuple(
-            measure_finalists(
-                configurations.values(),
-                devices,
-                source,
-                store,
-                observer,
-                wait_s=wait_s,
-                memory=any(split_subject(name)[1] not in ("", "energy") for name in configurations),
-                energy=any(split_subject(name)[1] == "energy" for name in configurations),
-            )
+        done = measure_finalists(
+            configurations.values(),
+            devices,
+            source,
+            store,
+            observer,
+            wait_s=wait_s,
+            memory=any(split_subject(name)[1] not in ("", "energy") for name in configurations),
+            energy=any(split_subject(name)[1] == "energy" for name in configurations),
         )
+        _check_same(done, frozenset(configurations.values()))
+        outcomes += tuple(done)
         before, answer = answer, search_again()
         tried |= {network_key(config, index) for index in finalists}
         verified |= measured_everywhere(answer, configurations, finalists)
@@ -79,6 +80,16 @@ def verify_finalists(
         if any(outcome.error is not None for outcome in outcomes):
             break
     return replace(answer, verified=verified), outcomes
+
+
+def _check_same(outcomes: Iterable[Outcome], searched: Collection[Configuration]) -> None:
+    """Raise ConfigError where a device measured under another configuration than was searched, such as of a newer runtime."""
+    for now in (use.configuration for outcome in outcomes for use in outcome.uses):
+        if now not in searched:
+            raise ConfigError(
+                f"device {now.device!r} measures under another configuration now than was searched: {short_description(now)} "
+                f"[{configuration_id(now)}]; what was measured is stored under it: measure enough there, and search that"
+            )
 
 
 def searched_configurations(provenance: Mapping[str, Provenance]) -> dict[str, Configuration]:

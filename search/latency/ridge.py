@@ -37,6 +37,7 @@ PENALTIES = np.logspace(-4, 3, 15)
 SLOTS, STAGES, WIRING, OPS = 0.1, 1.0, 0.3, 30.0
 PAIRS = 0.1  # second-order effects are expected to be a tenth of first-order ones
 TINY = 1e-12  # of a squared relative error: an exact fit is no better than this
+LEAST = 1e-4  # of a typical latency: what all networks share takes some time, also where a fit has none left for it
 # Of the equations of a fit; it mostly takes one or two, and more than these take longer than an active set.
 MOST_SOLUTIONS = 30
 MOST_EXCHANGES = 3  # of all wrong places at once that make none of them right
@@ -156,7 +157,7 @@ def fit_parts(
         borders = PAIRS * border_features(config)
         products += [borders[choices[:, stage], choices[:, stage + 1]] for stage in range(stages - 1)]
     solved = solve(scale * columns, weights, penalty, scale * np.hstack(products) if products else None)
-    constant, slopes = level * solved.theta[0], level * solved.theta[1:count]
+    constant, slopes = level * max(solved.theta[0], LEAST), level * solved.theta[1:count]
     blocks = slopes.reshape(stages, -1) @ block_features(config).T  # (stages, B)
     together = None
     if products:
@@ -192,7 +193,7 @@ def fit_corrected(
     columns = partial(_corrected_columns, Guess(blocks=leftover, rest=guess.rest), config)
     level = float(np.exp(np.log(ratios).mean()))
     solved = solve((level / ratios)[:, None] * columns(indices), weights, guess_penalty(config, table, sizes))
-    constant, slope = level * solved.theta[0], level * solved.theta[-1]
+    constant, slope = level * max(solved.theta[0], LEAST), level * solved.theta[-1]
     slopes = level * solved.theta[1:-1].reshape(config.stages, -1)
     point = Linear(
         config=config,

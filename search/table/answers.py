@@ -63,7 +63,10 @@ class Violation:
     def __str__(self) -> str:
         """Return the cost and its distance beyond the limit: in percent, or in times where it is far."""
         limit = self.constraint
-        takes = f"{limit.subject} {amount_text(self.value, limit.unit, digits=4)}"
+        amount, most = (amount_text(one, limit.unit, digits=4) for one in (self.value, limit.limit))
+        if amount == most:  # to so few digits
+            amount = amount_text(self.value, limit.unit)
+        takes = f"{limit.subject} {amount}"
         if self.excess < _FAR:
             return f"{takes}, {self.excess:.1%} beyond {limit}"
         return f"{takes}, {self.value / limit.limit:,.0f} times {limit}"

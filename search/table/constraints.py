@@ -34,6 +34,7 @@ UNITS: Mapping[str, Mapping[str, float]] = {
     "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
     "": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9},
 }
+EXACT = 15  # digits that tell what was typed
 LEAST_COUNT = 1e3  # no network has fewer parameters or operations: who writes 3 means 3M
 _RELATIONS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 _EXAMPLES = {"ms": "8ms", "bytes": "12MB", "mJ": "50mJ", "": "3M"}
@@ -148,7 +149,7 @@ def parse_amount(text: str, unit: str) -> float:
     return float(Decimal(found["number"]) * Decimal(str(units[typed])))  # 2.3M is 2,300,000 and no less
 
 
-def amount_text(value: float, unit: str, digits: int = 6) -> str:
+def amount_text(value: float, unit: str, digits: int = EXACT) -> str:
     """Format an amount as `parse_amount` reads it, rounded to `digits`: `8ms`, `12.5MB`, `50mJ`, `3M`."""
     if unit in (LATENCY_UNIT, "mJ"):
         return f"{value:.{digits}g}{unit}"

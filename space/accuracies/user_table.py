@@ -157,7 +157,7 @@ def _percent(metric: str, values: FloatArray) -> FloatArray:
     if bad.size:
         row = int(bad[0])
         raise DatasetError(
-            f"row {row + 1}: {metric} = {values[row]:g} is not percent from 0 to 100; correct it"
+            f"row {row + 1}: {metric} = {values[row]:.15g} is not percent from 0 to 100; correct it"
         )
     there = values[~np.isnan(values)]
     if there.size and there.max() <= 1 and there.any():
@@ -173,7 +173,7 @@ def _seeds(seeds: FloatArray) -> IndexArray:
     if bad.size:
         row = int(bad[0])
         raise DatasetError(
-            f"row {row + 1}: seed = {seeds[row]:g} is not a whole number from 0 to {_MAX_SEED}; correct it"
+            f"row {row + 1}: seed = {seeds[row]:.15g} is not a whole number from 0 to {_MAX_SEED}; correct it"
         )
     return seeds.astype(np.int64)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class Bench:
         self.error: DeviceError | None = None
         self.changes: dict[str, Any] = {}  # of the sessions
         self.crashes = False  # the first network of all
+        self.configuration = IN_TINY
 
     def run_all(
         self,
@@ -72,13 +74,14 @@ class Bench:
             add_sessions(
                 store,
                 source,
-                IN_TINY,
+                self.configuration,
                 sessions=options.sessions_each,
                 twist=self.twist,
                 scatter=0.002,
                 **self.changes,
             )
-        return [Outcome(device="made-up", error=self.error, failures=failures)]
+        uses = [SimpleNamespace(configuration=self.configuration)]
+        return [Outcome(device="made-up", error=self.error, failures=failures, uses=uses)]  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -366,6 +369,14 @@ def test_an_answer_of_a_method_of_which_nothing_is_within_the_limits_any_more_is
         )
         with pytest.raises(harness.ConfigError, match="none of the networks that the method evaluated"):
             harness.verify(one, opened, 1, devices_file=file)
+
+
+def test_a_device_that_measures_under_another_configuration_by_now_verifies_nothing(
+    store: Path, bench: Bench
+) -> None:
+    bench.configuration = replace(IN_TINY, runtime_version="1.1")
+    refused(verify(store), "device 'made-up' measures under another configuration now", "onnxruntime 1.1")
+    assert len(bench.asked) == 1, "not five times in vain"
 
 
 def test_an_answer_of_measured_networks_alone_stays_one_when_it_is_verified(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from factories.chains import long_chain
 
 from search.blockwise.search import predicted_table
 from search.latency.additive import Additive, additive_candidates, as_additive
@@ -16,7 +17,7 @@ from search.latency.parts import parts_sum
 from search.table.synthetic import synthetic_accuracies
 from space import DEEP, MINI, ArchitectureError, SpaceConfig
 from space.errors import ConfigError
-from space.indexing import FloatArray, block_indices
+from space.indexing import FloatArray, block_indices, index_of
 from space.segments import all_segments
 
 SUMS = ("macs", "sum", "affine", "ridge", "corrected", "pairs")
@@ -95,6 +96,21 @@ def test_parts_that_add_up_are_taken_as_they_are() -> None:
     assert fitted.constant + fitted.blocks[:, 0].sum() == pytest.approx(fixed + cells[:, 0].sum())
     with pytest.raises(ConfigError, match="are not measured"):
         parts_sum({"segment:stem": 1.0}, DEEP)
+
+
+def test_no_network_takes_no_time_where_a_fit_leaves_none_for_what_all_share() -> None:
+    config = long_chain()
+    indices = np.unique(np.random.default_rng(0).integers(0, len(config), 40))
+    costs = np.array(
+        [{"k1": 0.02, "k3": 0.05, "k5": 0.1, "skip": 0.0}[str(block)] for block in config.blocks]
+    )
+    ratios = costs[block_indices(config, indices)].sum(axis=1) - 0.1
+    predictor = select_predictor(indices, ratios, config=config, candidates=additive_candidates(config))
+    bare = index_of(config, [[str(block) for block in config.blocks].index("skip")] * config.stages)
+    found = predictor.predict(np.array([bare]))
+    assert 0 <= found.low[0] < found.ratios[0] < found.high[0] and found.ratios[0] < 0.01
+    assert not found.supported[0]
+    assert as_additive(predictor).constant > 0
 
 
 def test_too_few_networks_are_refused() -> None:

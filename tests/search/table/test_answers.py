@@ -81,6 +81,16 @@ def test_the_nearest_network_needs_the_least_loosening_of_its_worst_limit() -> N
     ]
 
 
+def test_a_limit_that_is_missed_by_next_to_nothing_is_told_with_the_digits_that_show_it() -> None:
+    table = made_table([50.0], made_cost("pixel", [3.0004]), made_cost("params", [1_234_567.0], unit=""))
+    found = nearest(table, [parse_constraint("pixel<3ms"), parse_constraint("params<1234567")])
+    assert found is not None
+    assert [str(one) for one in found.violations] == [
+        "pixel 3.0004ms, 0.0% beyond pixel<3ms",
+        "params 1.234567M, 0.0% beyond params<1.234567M",
+    ]
+
+
 def test_the_nearest_network_may_lack_from_below_and_counts_the_intervals_far_end() -> None:
     table = made_table([50.0, 60.0], made_cost("pixel", [7.0, 7.5], 0.1))
     found = nearest(table, [parse_constraint("pixel>8ms")], confident=True)

@@ -269,6 +269,7 @@ def test_dictionaries_decimals_and_small_numbers_of_parquet_are_read(tmp_path: P
         ),
         ({"index": [1, 2], "acc": [50.0, 101.0]}, "row 2: acc = 101 is not percent from 0 to 100"),
         ({"index": [1, 2], "acc": [50.0, -1.0]}, "row 2: acc = -1 is not percent"),
+        ({"index": [1, 2], "acc": [50.0, 100.00001]}, "row 2: acc = 100.00001 is not percent"),
         ({"index": [1, 91_125], "acc": [50.0, 51.0]}, "row 2: index 91125: space 'blox' has 91125 networks"),
         (
             {"arch": ["conv/conv/conv", "conv/conv"], "acc": [5.0, 6.0]},

@@ -56,7 +56,7 @@ def export(
 
     chosen = parse_precision(precision)
     check_names([architecture], space)
-    check_output_file(output)
+    check_output_file(output, is_text=False)
     check_output_file(table)
     from harness.models.exported import export_network
     from harness.output.export_text import print_export

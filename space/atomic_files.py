@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
@@ -17,6 +17,7 @@ from space.system_errors import with_remedy
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
+_LEAST_OF_TEXT = 0x09  # a tab; models, SQLite files and archives begin with less
 _OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
 
@@ -40,9 +41,10 @@ def ensure_folder(folder: Path, remedy: str) -> None:
         raise ConfigError(f"{folder}: cannot be made: {with_remedy(error, remedy)}") from error
 
 
-def check_output_file(path: Path | None) -> None:
+def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), is_text: bool = True) -> None:
     """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError.
 
+    Nor may it be one of the `inputs`, files that are read, or text take the place of what is none: of a model, or of a store.
     Folders on the way to it that are not there are made when it is written.
     """
     if path is None:
@@ -56,6 +58,23 @@ def check_output_file(path: Path | None) -> None:
         return _refusal_of_folder(Path(os.path.realpath(path)).parent)
 
     _check_place(str(path), refusal, "name another file")
+    if not holds_file(path):
+        return
+    if any(os.path.exists(one) and os.path.samefile(path, one) for one in inputs):  # noqa: PTH110, PTH121 - a text, too
+        raise ConfigError(
+            f"{path}: is read here, and would be replaced; name another file for what is written"
+        )
+    if is_text and _is_binary(path):
+        raise ConfigError(
+            f"{path}: is there and is no text: a model, a store or the like, which would be lost; name another file"
+        )
+
+
+def _is_binary(path: Path) -> bool:
+    """Return whether a file begins with bytes that no text holds; False for one that may not be read."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return any(byte < _LEAST_OF_TEXT for byte in file.read(1024))
+    return False
 
 
 def _check_place(name: str, find_refusal: Callable[[], int], remedy: str) -> None:

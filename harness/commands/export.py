@@ -9,6 +9,7 @@ import typer
 
 from harness.commands.options import ModelFormat, SpaceName, log
 from space.atomic_files import check_output_file
+from space.errors import ConfigError
 from space.user_paths import check_is_there
 
 
@@ -16,8 +17,11 @@ def export(
     architecture: Annotated[
         str, typer.Argument(help="An architecture, its graph hash or its index.", metavar="ARCH")
     ],
-    model_format: Annotated[ModelFormat, typer.Option("--format", help="Format of the file.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")],
+    model_format: Annotated[
+        ModelFormat | None,
+        typer.Option("--format", help="Format of the file. [default: that of its suffix]"),
+    ] = None,
     precision: Annotated[
         str, typer.Option("--precision", help="Precision of the model: fp32, fp16 or int8.")
     ] = "fp32",
@@ -55,15 +59,19 @@ def export(
     from harness.models.names import check_names
 
     chosen = parse_precision(precision)
+    suffix = output.suffix.removeprefix(".")
+    if model_format is None and suffix not in list(ModelFormat):
+        raise ConfigError(f"{output}: has no suffix of a format; end it in .onnx or .tflite, or add --format")
+    file_format = model_format or ModelFormat(suffix)
     check_names([architecture], space)
-    check_output_file(output)
-    check_output_file(table)
+    check_output_file(output, is_text=False)
+    check_output_file(table, is_text=False)  # what is no table is refused where it is read
     from harness.models.exported import export_network
     from harness.output.export_text import print_export
 
     written = export_network(
         architecture,
-        model_format.value,
+        file_format.value,
         output,
         precision=chosen,
         checkpoint=checkpoint,

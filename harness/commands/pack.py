@@ -56,7 +56,7 @@ def pack(
 
     packed_for = parse_packed_device(device, options.devices_file)
     request = options.request([packed_for], [*(files or ()), *(models or ())], level)
-    check_output_file(output)
+    check_output_file(output, inputs=request.models, is_text=False)
     from harness.output.packed import print_job
     from harness.output.progress import ProgressView
     from harness.prediction.pack import pack_requested

@@ -138,6 +138,11 @@ class QueryOptions:
         """Raise ConfigError where no accuracies are named, or what is named is not there, before anything is loaded."""
         check_there(parse_paths(self.accuracies or ()))
 
+    @property
+    def inputs(self) -> list[str | Path]:
+        """The files that are named to be read."""
+        return [*parse_paths(self.accuracies or ()), *(self.latencies or ())]
+
     def limits(self) -> tuple[list[str], tuple[Constraint, ...]]:
         """Return the devices named and the limits. Raises: ConfigError, see `parse_limits`."""
         from harness.query.cost_names import parse_limits

@@ -68,7 +68,7 @@ def find(
         check_objective(context)
     else:
         options.check_accuracies()
-    asked.check()
+    asked.check(options.inputs)
     with open_store(store_url, writes=asked.verify is not None) as store:
         options.check_stored(store, asked.costs)
         search_it = _search_sums if asked.objective else _search_store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -89,13 +90,16 @@ class SearchOptions:
         """The costs to join besides those of limits and devices."""
         return (*(self.pareto or ()), *(self.show or ()))
 
-    def check(self) -> None:
-        """Raise ConfigError for an objective that is none, or an output that cannot be written, before anything is loaded."""
+    def check(self, inputs: Sequence[str | Path]) -> None:
+        """Raise ConfigError for an objective that is none, or an output that cannot be written, before anything is loaded.
+
+        `inputs`: files that are read, which the output may not replace.
+        """
         if self.objective:
             from harness.query.cost_names import check_objective
 
             check_objective(self.objective)
-        check_output_file(self.output)
+        check_output_file(self.output, inputs=[*inputs, self.objective])
 
     def _shared(self, query: Query) -> dict[str, Any]:
         """Return the fields that every request has. Raises: ConfigError for a text that is no time."""

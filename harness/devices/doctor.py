@@ -17,7 +17,7 @@ from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import find_gauge, look_at_phone
 from harness.devices.client import Deployment
 from harness.devices.conditions import REMEDIES, earlier_throttling, throttle_remedy
-from harness.devices.config import RUNTIMES, Device, SshDevice
+from harness.devices.config import RUNTIMES, AdbDevice, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
@@ -113,8 +113,12 @@ def exit_status(checks: Iterable[Check]) -> int:
 
 def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: None) -> list[Check]:
     """Check a device step by step, each told to `on_progress` before; the first that fails ends the list."""
+    if isinstance(device, AdbDevice):
+        on_progress("asking adb")
+        checks = _cable(device)
+        return checks if exit_status(checks) else [*checks, _program(device)]
     connection = Connection(device, open_transport(device), owner=OWNER)
-    checks: list[Check] = []
+    checks = []
     if isinstance(device, SshDevice) and device.adb:
         on_progress("asking adb")
         checks += _cable(device)
@@ -150,7 +154,16 @@ def diagnose(device: Device, on_progress: Callable[[str], None] = lambda step: N
     return checks
 
 
-def _cable(device: SshDevice) -> list[Check]:
+def _program(device: AdbDevice) -> Check:
+    """Check whether the program that measures by adb alone is here."""
+    path = device.program
+    if path.is_file():
+        return _check("program", f"{path}, which 'harness measure FILE.tflite' sends there")
+    found = f"benchmark_model = {str(path)!r}: no such file; name LiteRT's program for the phone's processor"
+    return Check(status="FAIL", name="program", found=found)
+
+
+def _cable(device: SshDevice | AdbDevice) -> list[Check]:
     """Check whether adb reaches a phone, and what it tells of it; the first that fails ends the list."""
     adb = Adb(device.adb, device.who)
     try:
@@ -180,7 +193,7 @@ def _cable(device: SshDevice) -> list[Check]:
         for key, name in names.items()
         if key in absent
     ]
-    return [*checks, *_fixed_performance(device, told)]
+    return checks if isinstance(device, AdbDevice) else [*checks, *_fixed_performance(device, told)]
 
 
 def _fixed_performance(device: SshDevice, told: Mapping[str, Any]) -> list[Check]:

@@ -264,7 +264,7 @@ def export_network(
     if holds_file(output) and not force:
         raise ConfigError(f"{output}: exists already; name another file or add --force")
     for path in (output, table):
-        check_output_file(path)
+        check_output_file(path, is_text=False)
     _check_calibration(precision, checkpoint, calibration, table)
     images = Path(calibration) if _is_images_file(calibration) else None
     task = load_task(calibration, architecture.config, log) if calibration and images is None else None

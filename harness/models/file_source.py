@@ -55,8 +55,9 @@ class MeasuredModels:
                 self._references_at(batch)
             if self.reference is not None and file.format != self.reference.format:
                 raise ConfigError(
-                    f"--reference {self.reference.path}: a {self.reference.format} model, and {file.path} is timed in the same "
-                    f"process only beside a {file.format} model; name one, or measure the two apart"
+                    f"{self.reference.path}: {file.path} is timed beside models of {file.format} alone, and this one is of "
+                    f"{self.reference.format}; name one of its format, or measure both ('harness measure') and look at "
+                    "'harness results'"
                 )
 
     @property

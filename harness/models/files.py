@@ -328,7 +328,8 @@ def _read_arrays(path: Path | None, what: str) -> _Arrays | None:
         return _Arrays(path=path, arrays=read_arrays(path, INPUTS_LIMIT_BYTES))
     except ConfigError as error:
         raise ConfigError(
-            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: numpy.savez({path.name!r}, {what}=array)"
+            f"{error}; write plain arrays of at most {INPUTS_LIMIT_BYTES >> 20} MiB: "
+            f"numpy.savez({path.stem + '.npz'!r}, {what}=array)"
         ) from error
 
 

@@ -165,5 +165,5 @@ def _print_pair(pair: NetworkComparison) -> None:
     low, high = sorted(abs(1 - end) for end in result.interval)
     echo(
         f"A is {result.verdict} than B: A / B is {ratio_text(result.ratio)}; it takes {low:.1%} to {high:.1%} "
-        f"{'less' if result.verdict == 'faster' else 'more'} time, (95 % interval)"
+        f"{'less' if result.verdict == 'faster' else 'more'} time (95 % interval)"
     )

@@ -113,8 +113,8 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
     for standing in answer.standings:
         parts = [f"{counted(standing.met, 'network meets', 'networks meet')} it"]
         if standing.doubtful:
-            way = "not counted" if answer.confident else "counted by their estimate"
-            parts.append(f"{standing.doubtful:,} have the limit within their interval ({way})")
+            way = "not counted" if answer.confident else "counted by the estimate"
+            parts.append(f"of {standing.doubtful:,} the interval holds the limit ({way})")
         if standing.unknown:
             parts.append(f"of {standing.unknown:,} it is not known")
         echo(

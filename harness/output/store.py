@@ -135,9 +135,9 @@ def export_records(
 
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
-    check_output_file(path)
     suffix = path.suffix.lower()[1:] if path is not None else ""
     chosen = file_format or (suffix if suffix in ("csv", "parquet") else "jsonl")
+    check_output_file(path, is_text=chosen != "parquet")
     count = _export(documents, path, chosen, BLOCK_COLUMNS if are_blocks else EXPORT_COLUMNS)
     what = counted(count, "run of blocks", "runs of blocks") if are_blocks else counted(count, "session")
     echo(f"{path or 'standard output'}: {what}", err=True)

@@ -48,7 +48,7 @@ def pack_requested(
 
     Raises: ConfigError when it does not fit a packed job, or the file cannot be written.
     """
-    check_output_file(output)
+    check_output_file(output, inputs=request.models, is_text=False)
     (device,) = request.devices
     if device.transport == PACKED:
         observer.log(

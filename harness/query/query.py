@@ -39,6 +39,11 @@ class Query:
     with_far: bool = False
     devices_file: Path | None = None
 
+    @property
+    def inputs(self) -> tuple[str | Path, ...]:
+        """The files that are named to be read."""
+        return (*self.accuracies.paths, *self.latencies.files)
+
     def meant(self, store: Store, name: str) -> list[str]:
         """Return the names of the columns that a cost means, see `meant_costs`. Raises: ConfigError, as that."""
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)

@@ -69,7 +69,7 @@ class GateRequest:
         if self.memory and self.write is None:
             raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
         for path in (self.junit, self.write):
-            check_output_file(path)
+            check_output_file(path, inputs=filter(None, [self.baseline]))
         find_files(filter(is_one_file, self.files))
         for text in self.fail_if:
             Rule.parse(text)

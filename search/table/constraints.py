@@ -116,7 +116,7 @@ def parse_constraint(text: str) -> Constraint:
         if not fresh and subject not in PROPERTIES:
             device, colon, name = subject.rpartition(":")
             near = did_you_mean(name, FRESH) and did_you_mean(subject, [f"{device}:{one}" for one in FRESH])
-            near = near if colon else did_you_mean(subject, PROPERTIES)
+            near = near if colon else did_you_mean(subject, PROPERTIES) or _of_unit(found["amount"])
         reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else error
         raise ConfigError(f"constraint {text!r}: {reason}") from error
     amount = found["amount"].strip()
@@ -124,6 +124,15 @@ def parse_constraint(text: str) -> Constraint:
         meant = f"{subject}{relation}{amount}M"
         raise ConfigError(f"constraint {text!r}: no network has so few {subject}; did you mean {meant!r}?")
     return Constraint(subject=subject, relation=relation, limit=limit, unit=unit)
+
+
+def _of_unit(amount: str) -> str:
+    """Return `; of its unit are x and y` for the properties that take an amount's unit; empty where none does."""
+    found = _AMOUNT.fullmatch(amount.strip())
+    fitting = [
+        name for name, unit in PROPERTIES.items() if found and found["unit"] and found["unit"] in UNITS[unit]
+    ]
+    return f"; of its unit are {', '.join(fitting)}" if fitting else ""
 
 
 def parse_amount(text: str, unit: str) -> float:

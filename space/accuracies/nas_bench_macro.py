@@ -43,8 +43,9 @@ def json_source(content: bytes, config: SpaceConfig) -> UserTable:
     """
     if config.chain is None or max(config.radices) > _MAX_CANDIDATES:
         raise DatasetError(
-            f"names networks by a digit for each choice, and space {config.name!r} has none of {_MAX_CANDIDATES} candidates at "
-            "most; name the file's own space: --space FILE.toml"
+            "a .json is read as NAS-Bench-Macro's, which names networks by a digit for each choice, and space "
+            f"{config.name!r} has none of {_MAX_CANDIDATES} candidates at most; name its own space, --space FILE.toml, or "
+            "write another table as CSV"
         )
     networks = _networks(content)
     texts = list(networks)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from space.dataset.csv_rows import NUMBER, OF_NUMBERS, next_rows
 from space.errors import DatasetError, shown
-from space.text import reason_of
+from space.text import counted, reason_of
 from space.text_files import decoded
 
 MAX_ROWS = 2_000_000  # of 91,125 networks, some 20 seeds each
@@ -61,8 +61,8 @@ def csv_source(content: bytes) -> UserTable:
         others = [name for name, mark in _SEPARATORS.items() if mark in "".join(titles)]
         looks = f"; its cells look separated by {others[0]}" if others else ""
         raise DatasetError(
-            f"its title row holds {len(titles)} cells, {shown(list(titles[:9]))}{looks}; give a column of networks and one "
-            f"of accuracies, separated by commas, and at most {MAX_TITLES} columns"
+            f"its title row holds {counted(len(titles), 'cell')}, {shown(list(titles[:9]))}{looks}; give a column of "
+            f"networks and one of accuracies, separated by commas, and at most {MAX_TITLES} columns"
         )
     columns: list[list[str]] = [[] for _ in titles]
     while rows := next_rows(reader, len(columns[0]), _BATCH, _BAD_ROW, len(titles)):

@@ -148,7 +148,7 @@ def _architecture_column(source: UserTable, wanted: str) -> str:
             return by_name[name]
     raise DatasetError(
         f"no column is named as one of architectures ({', '.join(ARCHITECTURE_COLUMNS)}); the first row must hold titles, "
-        f"and holds {shown(list(source.titles))}: name the column that holds the networks"
+        f"and holds {shown(list(source.titles))}: rename the one that holds the networks"
     )
 
 

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from rigs.commands import run
+from factories.model_files import dense, save
+from factories.stores import stored
+from rigs.commands import refused, run
 
 from harness.__main__ import main as harness_main
 from harness.commands.app import app, dataset, search, store
@@ -182,6 +185,32 @@ def test_a_path_is_written_below_the_home_folder_where_the_shell_leaves_its_tild
     assert done.status == 0, done.stderr
     assert (tmp_path / "home" / "t.csv").exists()
     assert list((tmp_path / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("store", "export", "-o", "store.sqlite"),
+        ("predict", "-d", "made-up", "-t", "2", "-o", "model.onnx"),
+        ("search", "-a", "acc.csv", "-o", "acc.csv"),
+        ("search", "-a", "acc.csv", "-o", "model.onnx"),
+        ("search", "--objective", "acc.csv", "-o", "acc.csv"),
+        ("report", "-a", "acc.csv", "-o", "acc.csv"),
+        ("gate", "--write", "model.onnx", "model.onnx"),
+        ("gate", "--baseline", "acc.csv", "model.onnx", "--junit", "acc.csv"),
+        ("pack", "-d", "board", "model.onnx", "-o", "model.onnx"),
+    ],
+)
+def test_an_output_takes_the_place_of_no_store_no_model_and_no_file_that_is_read(
+    arguments: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(dense(), Path("model.onnx"))
+    Path("store.sqlite").write_bytes(stored(14, 12, False))
+    Path("acc.csv").write_text("architecture,accuracy\n0,63\n")
+    files = {path: path.read_bytes() for path in Path().iterdir()}
+    refused(run("store.sqlite", *arguments), f"harness: {arguments[-1]}: is ", "; name another file")
+    assert {path: path.read_bytes() for path in files} == files
 
 
 def test_every_command_takes_its_paths_so() -> None:

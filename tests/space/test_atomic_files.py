@@ -66,6 +66,33 @@ def test_what_could_not_be_written_is_refused_before_its_content_is_computed(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "fifo", "file", "link"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"SQLite format 3\0", b"\x1c\0\0\0TFL3", b"\x08\x0a\x12\x05torch", b"PK\x03\x04", b"\x1f\x8b\x08"],
+)
+def test_text_takes_the_place_of_no_model_store_or_archive(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    path.write_bytes(content)
+    with pytest.raises(
+        ConfigError, match=r"mine: is there and is no text: .* would be lost; name another file"
+    ):
+        check_output_file(path)
+    check_output_file(path, is_text=False)
+    path.write_text("a,b\n\tä\r\n")
+    check_output_file(path)
+    assert path.read_text() == "a,b\n\tä\n"
+
+
+def test_what_is_read_is_not_replaced_by_what_is_made_of_it(tmp_path: Path) -> None:
+    read = tmp_path / "accuracies.csv"
+    read.write_text("architecture,accuracy\n")
+    (tmp_path / "link").symlink_to(read)
+    for path in (read, tmp_path / "link"):
+        with pytest.raises(ConfigError, match="is read here, and would be replaced; name another file"):
+            check_output_file(path, inputs=["synthetic", str(read)], is_text=False)
+    check_output_file(tmp_path / "other.csv", inputs=[read])
+
+
 def test_a_writers_own_traces_are_found_where_it_cannot_remove_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

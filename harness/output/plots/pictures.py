@@ -63,7 +63,7 @@ def check_pictures(*paths: Path | None) -> None:
         if path.suffix.lower() not in FORMATS:
             allowed = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
             raise ConfigError(f"{path}: a picture's format follows from its suffix; end it in {allowed}")
-        check_output_file(path)
+        check_output_file(path, is_text=False)
         check_libraries()
 
 

@@ -39,7 +39,7 @@ def read_parts(path: Path) -> tuple[tuple[str, ...], Mapping[str, Images]]:
         found = read_arrays(path, MAX_FILE_BYTES, names)
     except ConfigError as error:
         raise ConfigError(
-            f"npz:{error}; write it with numpy.savez({path.name!r}, x=images, y=labels)"
+            f"npz:{error}; write it with numpy.savez({path.stem + '.npz'!r}, x=images, y=labels)"
         ) from error
     parts = {
         part: _part(found, part, path) for part, pair in _KEYS.items() if not set(pair).isdisjoint(found)

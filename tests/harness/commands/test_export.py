@@ -65,6 +65,17 @@ def test_a_file_is_not_named_as_one_of_the_other_format(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_the_format_is_that_of_the_files_suffix_or_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.models.exported.make_model", lambda *given, **_: (given[1].encode(), None))
+    for name in ("a.onnx", "a.tflite"):
+        done = run("sqlite://", "export", NETWORK, "--space", "tiny", "-o", str(tmp_path / name))
+        assert (done.status, (tmp_path / name).read_text()) == (0, name.partition(".")[2]), done.stderr
+    done = run("sqlite://", "export", NETWORK, "--space", "tiny", "-o", str(tmp_path / "a"))
+    refused(done, "a: has no suffix of a format; end it in .onnx or .tflite, or add --format")
+
+
 CHECKPOINT = ("--checkpoint", "fresh.pt")
 BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "int8 of trained weights without images": (

@@ -54,6 +54,10 @@ def test_a_constraint_is_read_in_the_unit_of_its_subject(
         ("pixel<8", ["'8' has no unit", "8ms"]),
         ("pixel<8MB", ["unit 'MB' does not fit", "ms"]),
         ("parms<3M", ["'parms' is no cost; did you mean 'params'? (as a device: unit 'M' does not fit"]),
+        (
+            "flops<3M",
+            ["'flops' is no cost; of its unit are params, macs (as a device: unit 'M' does not fit"],
+        ),
         ("pixel:memroy<1GB", ["'pixel:memroy' is no cost; did you mean 'pixel:memory'?"]),
         (
             "pixel:onnxruntime<1.2x",

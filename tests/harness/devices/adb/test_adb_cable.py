@@ -15,7 +15,7 @@ from rigs.sshd import Sshd, greet, refusal, start_sshd
 
 import harness
 from harness.devices import doctor
-from harness.devices.config import SshDevice
+from harness.devices.config import AdbDevice, SshDevice
 from harness.devices.doctor import Check, diagnose
 from harness.devices.transports.ssh import SshTransport
 from harness.errors import LinkError
@@ -192,3 +192,18 @@ def test_the_doctor_tells_of_a_mode_that_a_killed_run_left_on(
     ((status, text), _) = found(checks, "fixed performance")
     assert status == "warn"
     assert "still on" in text
+
+
+def test_the_doctor_asks_adb_alone_where_no_agent_runs_and_goes_on_to_other_devices(
+    phone: Phone, server: AdbServer, tmp_path: Path
+) -> None:
+    program = tmp_path / "benchmark_model"
+    alone = AdbDevice(name="alone", adb=SERIAL, benchmark_model=str(program))
+    closed = SshDevice(name="closed", address="127.0.0.1", port=1)
+    checks = dict(doctor.diagnose_all([alone, closed]))
+    assert [one.name for one in checks["closed"] if one.status == "FAIL"] == ["reach"]
+    assert [one.status for one in checks["alone"] if one.name == "adb"] == ["ok"]
+    assert (checks["alone"][-1].name, checks["alone"][-1].status) == ("program", "FAIL")
+    assert f"benchmark_model = {str(program)!r}: no such file" in checks["alone"][-1].found
+    program.touch()
+    assert [one for one in diagnose(alone) if one.status == "FAIL"] == []

@@ -27,6 +27,7 @@ from space.atomic_files import check_output_file, write_file
 from space.errors import ConfigError
 from space.text import counted
 
+FORMATS = ("jsonl", "csv", "parquet")  # the first where no suffix tells
 _ID_SHOWN = 8  # characters of a session's id in tables
 
 
@@ -136,7 +137,7 @@ def export_records(
     Raises: ConfigError when the file cannot be written, or Parquet is asked for without its package or a file.
     """
     suffix = path.suffix.lower()[1:] if path is not None else ""
-    chosen = file_format or (suffix if suffix in ("csv", "parquet") else "jsonl")
+    chosen = file_format or (suffix if suffix in FORMATS else FORMATS[0])
     check_output_file(path, is_text=chosen != "parquet")
     count = _export(documents, path, chosen, BLOCK_COLUMNS if are_blocks else EXPORT_COLUMNS)
     what = counted(count, "run of blocks", "runs of blocks") if are_blocks else counted(count, "session")

@@ -240,7 +240,10 @@ def compare_rows(
     doubtful: tuple[Doubtful, Doubtful] = (Doubtful(), Doubtful()),
 ) -> PrecisionComparison:
     """Compare networks' latencies in a and in b, at least one; `common`: the reach of both references at 95 %, relative."""
-    networks = [_network(a, b) for a, b in both]
+    networks = []
+    for a, b in both:
+        ratio, interval = latency_ratio(b, a)
+        networks.append(NetworkRatio(a=a, b=b, ratio=ratio, interval=interval))
     config = space_of(both[0][0].configuration)
     architectures = [Architecture.parse(a.architecture, config) for a, _ in both]
     ms = np.array([[a.latency_ms, b.latency_ms] for a, b in both])
@@ -307,11 +310,6 @@ def _common(store: Store, configurations: Sequence[Configuration]) -> float:
     references = [store.reference_latency(one) for one in configurations]
     sds = [reference.sd or 0.0 for reference in references if reference is not None]
     return normal(COVERAGE) * hypot(*sds)
-
-
-def _network(a: Latency, b: Latency) -> NetworkRatio:
-    ratio, interval = latency_ratio(b, a)
-    return NetworkRatio(a=a, b=b, ratio=ratio, interval=interval)
 
 
 def median_ratio(ratios: FloatArray, common: float) -> Estimate:

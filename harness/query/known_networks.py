@@ -71,15 +71,12 @@ def known_table(
         shown=tuple(shown),
         indices=indices,
     )
-    provenance = {
-        name: replace(one.provenance, predicted=_predicted(table.costs[name]))
-        for name, one in devices.items()
-    }
+    provenance = {}
+    for name, one in devices.items():
+        cost = table.costs[name]
+        predicted = np.count_nonzero((cost.grades == NOT_MEASURED) & ~np.isnan(cost.values))
+        provenance[name] = replace(one.provenance, predicted=int(predicted))
     return table, provenance, _notes(table, devices)
-
-
-def _predicted(cost: Cost) -> int:
-    return int(np.count_nonzero((cost.grades == NOT_MEASURED) & ~np.isnan(cost.values)))
 
 
 def _of_networks(accuracies: Accuracies, indices: IndexArray) -> Accuracies:

@@ -13,7 +13,6 @@ from search.statistics import finite
 from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint
 from search.table.pareto import Front
-from space.accuracies import Accuracies
 from space.indexing import IndexArray
 
 Row = dict[str, Any]  # plain values, whose kinds the column's name tells
@@ -75,7 +74,8 @@ def network_row(table: NetworkTable, place: int) -> Row:
         "index": architecture.index,
     }
     for accuracies in (table.accuracy, *table.shown):
-        row[_accuracy_key(accuracies)] = finite(accuracies.values[place])
+        word = "" if not accuracies.synthetic or "synthetic" in accuracies.metric else "synthetic_"
+        row[f"{word}{accuracies.metric}_percent"] = finite(accuracies.values[place])
     for name, cost in table.costs.items():
         key = f"{name}_{cost.unit}" if cost.unit else name
         row[key] = finite(cost.values[place])
@@ -101,11 +101,6 @@ def source_of(cost: Cost, place: int) -> str | None:
     if np.isnan(cost.values[place]):
         return None if is_like else "failed"
     return "predicted" if is_like else "predicted, far"
-
-
-def _accuracy_key(accuracies: Accuracies) -> str:
-    word = "" if not accuracies.synthetic or "synthetic" in accuracies.metric else "synthetic_"
-    return f"{word}{accuracies.metric}_percent"
 
 
 def front_document(table: NetworkTable, front: Front) -> dict[str, object]:

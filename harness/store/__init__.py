@@ -503,7 +503,12 @@ class Store:
         if configuration is not None:
             query = query.where(CONFIGURATIONS.c.digest == configuration.digest)
         rows = self._read(lambda connection: connection.execute(query).mappings().all())
-        found = (self._whole(f"failure {row['number']}", _failure, row) for row in rows)
+        found = (
+            self._whole(
+                f"failure {row['number']}", lambda row: read_failure(row, read_configuration(row)), row
+            )
+            for row in rows
+        )
         return [failure for failure in found if failure is not None]
 
     @contextmanager
@@ -641,10 +646,6 @@ def _runs(
         .order_by(table.c.started_utc, table.c.id)
     )
     return connection.execute(query).mappings().all()
-
-
-def _failure(row: sa.RowMapping) -> Failure:
-    return read_failure(row, read_configuration(row))
 
 
 def spool_for(url: sa.URL) -> Spool | None:

@@ -118,10 +118,6 @@ def _last_recalibration(
     return found
 
 
-def _write_fresh_run(connection: sa.Connection, run: FreshRun, again: bool) -> None:
-    _insert(connection, _row(connection, run), again, FRESH_RUNS)
-
-
 def _write_block_run(connection: sa.Connection, run: BlockRun, again: bool) -> None:
     values = {key: value for key, value in _row(connection, run).items() if key not in BLOCKS_FIELDS}
     values |= {"ended": _storable(run.ended), "raw": pack_raw(run)}
@@ -154,7 +150,7 @@ WRITERS: Mapping[str, Callable[[sa.Connection, Any, bool], None]] = {
     "finished": _write_finished,
     "machine": _write_machine,
     "session": _write_session,
-    "fresh-run": _write_fresh_run,
+    "fresh-run": lambda connection, run, again: _insert(connection, _row(connection, run), again, FRESH_RUNS),
     "block-run": _write_block_run,
     "recalibration": _write_recalibration,
     "failure": _write_failure,

@@ -160,7 +160,9 @@ def select_once(*given: Any, **named: Any) -> SelectedPredictor:
 
 def session_once(row: sa.RowMapping, configuration: Configuration) -> SessionRecord:
     """Return the session of a row, the same record of equal rows: which of its runs are clean is then known."""
-    as_usual = vars(clean_runs)["find_undisturbed"] is _find_undisturbed  # not within rigs.short_campaigns.any_core
+    as_usual = (
+        vars(clean_runs)["find_undisturbed"] is _find_undisturbed
+    )  # not within rigs.short_campaigns.any_core
     return _sessions.get((as_usual, configuration, *row.values()), lambda: read_session(row, configuration))
 
 

@@ -51,16 +51,13 @@ def regret_figure(comparison: MethodComparison) -> Figure:
     axes.minorticks_off()
     axes.set_xlabel("accuracy evaluations", fontsize=10, color=INK)
     axes.set_ylabel(axis_title(comparison), fontsize=10, color=INK, parse_math=False)
-    draw_curves(axes, _curves(comparison), ceiling)
-    write_title(figure, bold, plain)
-    return figure
-
-
-def _curves(comparison: MethodComparison) -> list[Curve]:
     at = np.arange(1.0, comparison.budget + 1)
-    return [
+    curves = [
         Curve(name=one.method, at=at, mean=one.mean, low=one.low, high=one.high) for one in comparison.methods
     ]
+    draw_curves(axes, curves, ceiling)
+    write_title(figure, bold, plain)
+    return figure
 
 
 def ceiling_of(comparison: MethodComparison) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rigs.adb_server import AdbServer, Phone, start_adb_server
 from rigs.compiled_agent import build_compiled, packed_compiled
+from rigs.converters_here import converted_here, expected_here
 from rigs.made_once import computed_once, copy_new, engine_once
 
 from harness.output.terminal import Console, console
@@ -38,6 +39,13 @@ def agents_compiled_once() -> Iterator[None]:
         patch.setattr("harness.devices.client.build_archive", build_compiled)
         patch.setattr("harness.devices.job_files.build_archive", build_compiled)
         patch.setattr("harness.devices.job_files.packed_program", packed_compiled)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def torch_here() -> Iterator[None]:
+    """Convert to ONNX, and compute what networks should give, in this process, which has mostly imported torch."""
+    with converted_here("onnx"), expected_here():
         yield
 
 

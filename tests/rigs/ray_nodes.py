@@ -28,9 +28,8 @@ def main() -> None:
     from ray._private.node import Node
     from ray.cluster_utils import Cluster
 
-    Node.start_api_server = lambda *_, **__: (
-        None
-    )  # Ray starts it, though without a dashboard, for modules of its own
+    # Ray starts it, though without a dashboard, for modules of its own.
+    Node.start_api_server = lambda *_, **__: None
 
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES, "include_log_monitor": False}
     head = {"include_dashboard": False, "no_monitor": True, "_system_config": SETTINGS}

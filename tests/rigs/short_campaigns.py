@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from device_agents.pacing import Durations
-from exporters import expected, own_run, own_run_worker
+from exporters import own_run, own_run_worker
 from exporters.own_run import OwnRun
 from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
@@ -32,6 +32,7 @@ from harness.measurement.workload import ModelSource
 from harness.models.exported import ExportedModels
 from harness.store import Store
 from rigs import forked_agents
+from rigs.converters_here import expected_here
 from rigs.watcher import Watcher
 from space.selection import select_models
 
@@ -104,17 +105,6 @@ def run_here(run: OwnRun, limit_bytes: int) -> dict[str, Any]:
         return own_run_worker.answer(run.request(values.fileno()))
 
 
-class TorchHere:
-    """Expected outputs computed in this process, which has mostly imported torch; test_expected.py is about the other way."""
-
-    @staticmethod
-    def ask(request: dict[str, Any]) -> Iterable[dict[str, object]]:
-        """Give the answer that a process of its own gives."""
-        from exporters.expected_worker import answers  # late: campaigns of kept values need no torch
-
-        return answers(request)
-
-
 @contextmanager
 def same_pace() -> Iterator[None]:
     """Take every model file for as long as its reference: what tells how long it runs is a process of its own for each."""
@@ -135,7 +125,7 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
     which runtimes are here; model files are judged in it, and what networks should give is computed in it. Agents and workers
     are forked, which pays for a process of several campaigns alone.
     """
-    with pytest.MonkeyPatch.context() as patch:
+    with expected_here(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
         patch.setattr(rounds, "FEWEST_WORKERS", 1)
         if forked:
@@ -144,8 +134,6 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
         patch.setattr(AgentClient, "quiet", quiet_untried)
         patch.setattr(AgentClient, "hello", hello_once)
         patch.setattr(own_run, "run_apart", run_here)
-        patch.setattr(expected, "take", lambda module: TorchHere())
-        patch.setattr(expected, "give_back", lambda process: None)
         patch.setattr(session_runner, "is_contended", lambda session: False)
         patch.setattr(clean_runs, "find_undisturbed", lambda times_ns, *_: ([True] * len(times_ns), False))
         yield

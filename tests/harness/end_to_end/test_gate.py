@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,6 +17,7 @@ from rigs.short_campaigns import permissions_once
 from harness.devices.client import AgentClient
 from harness.devices.transports import local
 from harness.measurement import core_gate
+from harness.measurement.plan import LEVELS
 
 pytestmark = [pytest.mark.device, pytest.mark.converter, pytest.mark.long]
 
@@ -72,6 +74,8 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     monkeypatch.setattr(core_gate, "FREE_SHARE", 1.0)
     monkeypatch.setattr(AgentClient, "permissions", permissions_once)
     monkeypatch.setattr(local, "subprocess", forked_agents.with_popen(forked_agents.ForkedThere))
+    quick = LEVELS["quick"]  # ratios of 1 and 4 are told apart by far wider intervals
+    monkeypatch.setitem(LEVELS, "quick", replace(quick, plan=replace(quick.plan, half_width=0.1)))
     return Gate(tmp_path)
 
 

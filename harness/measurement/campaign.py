@@ -527,7 +527,13 @@ class _CampaignRun:
 
     def _withdraw(self, unit: PlannedSession, session: SessionRecord, failure: Failure) -> None:
         """Set a session apart that was stored, and store the failure that it is. Raises: as `_kept`."""
-        if quarantine(self._store, Selection(sessions=[session.session_id])):
+        if left := self._store.settle():
+            raise StoreError(left)
+        try:
+            found = quarantine(self._store, Selection(sessions=[session.session_id]))
+        except ConfigError:  # no store could give it back, so that it is a failure already
+            return
+        if found:
             self._outcome.measured -= 1
             self._kept(unit, failure)
             self._note(f"{session.architecture} is set apart: {failure.message}")

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
-from device_agents.throttling import Gate
+from device_agents.throttling import Gate, throttle_signs
 from harness.devices.adb.watch import SOURCE
 from harness.devices.assembly import Assembly
 from harness.devices.conditions import marked_slices
@@ -491,8 +491,13 @@ class SessionRunner:
         told: Sequence[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]],
         conditions: Mapping[str, Any],
     ) -> None:
-        """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
+        """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that.
+
+        A device that holds itself back then has other limits: its samples tell that.
+        """
         after = conditions if self.link.phone is None else self.link.phone.beside(conditions)
+        if throttle_signs(after):
+            return
         for unit, session, event in told:
             if changed := changes(unit.use, self.link.hello, after, event):
                 self.withdraw(unit, session, self._changed(unit, changed))

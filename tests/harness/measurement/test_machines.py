@@ -123,6 +123,17 @@ def test_a_device_that_heat_holds_below_a_limit_is_throttled_not_changed(store: 
     assert run_scripted(link, store).failures == []
 
 
+def test_a_device_that_heat_holds_below_a_limit_when_its_worker_ends_is_throttled_not_changed(
+    store: Store,
+) -> None:
+    set_to = held_below(1_500_000).conditions
+    after = COOL | {"throttled": 0x4}
+    link = ScriptedLink([Run(after=after)], probes=[set_to])
+    link.conditions = set_to
+    outcome = run_scripted(link, store)
+    assert (outcome.measured, outcome.failures) == (1, [])
+
+
 def test_a_setting_that_cannot_be_read_for_once_is_no_change(store: Store) -> None:
     link = without_boost(900_000)
     link.conditions = COOL | {"probe_errors": {"boost": "no such device"}}

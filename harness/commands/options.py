@@ -258,9 +258,9 @@ def check_stored(store: Store, choice: ConfigurationChoice) -> None:
 
 def patience_s(wait: bool, limit: str) -> float:
     """Return how long to wait for a device in use, by --wait and --wait-limit. Raises: ConfigError for a bad time."""
-    from harness.measurement.plan import parse_patience
+    from harness.measurement.plan import parse_time
 
-    return parse_patience(limit) if limit else float("inf") if wait else 0.0
+    return parse_time(limit, "--wait-limit") if limit else float("inf") if wait else 0.0
 
 
 def log(text: str) -> None:

@@ -237,7 +237,9 @@ def _drawn_quiet(values: FloatArray, block_of: Places, rng: np.random.Generator)
     order = np.argsort(values)
     ordered, block_of = values[order], block_of[order]
     found = []
-    for draws in _shares(BLOCK_DRAWS, max(1, DRAWN_AT_ONCE // len(values))):
+    at_once = max(1, DRAWN_AT_ONCE // len(values))
+    for done in range(0, BLOCK_DRAWS, at_once):
+        draws = min(at_once, BLOCK_DRAWS - done)
         drawn = rng.integers(0, count, (draws, count)) + count * np.arange(draws)[:, None]
         times = np.bincount(drawn.ravel(), minlength=draws * count).reshape(draws, count)
         up_to = times[:, block_of].cumsum(axis=1)  # (draw, value)
@@ -250,11 +252,6 @@ def _drawn_quiet(values: FloatArray, block_of: Places, rng: np.random.Generator)
         share = place - below
         found.append(np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share)))
     return np.concatenate(found)
-
-
-def _shares(count: int, most: int) -> list[int]:
-    """Return a count in parts of at most so many."""
-    return [min(most, count - done) for done in range(0, count, most)]
 
 
 def _cut(times_s: Sequence[float]) -> list[list[Places]]:

@@ -127,11 +127,6 @@ def parse_batches(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, pieces)))
 
 
-def parse_patience(text: str) -> float:
-    """Return the time of --wait-limit in s. Raises: ConfigError."""
-    return parse_time(text, "--wait-limit")
-
-
 def parse_time(text: str, option: str) -> float:
     """Return a time such as `90s`, `30m` or `8h`, which an option was given, in s. Raises: ConfigError."""
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)\s*(s|m|min|h)", text.strip())

@@ -60,6 +60,7 @@ class FalseOutput(Exception):
 
 
 Result = SessionRecord | Failure
+Told = tuple[PlannedSession, SessionRecord, Mapping[str, Any]]  # with the last event of the session
 Take = Callable[[PlannedSession, Result], None]
 
 
@@ -476,7 +477,7 @@ class SessionRunner:
             "request": self.request.method,
         }
         self._is_distrusted = False
-        told: list[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]] = []
+        told: list[Told] = []
         summary = self.link.client.run(job, partial(self._take_event, units, builder, take, told))
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
@@ -486,11 +487,7 @@ class SessionRunner:
         if isinstance(conditions, Mapping):
             self._withdraw_changed(told, conditions)
 
-    def _withdraw_changed(
-        self,
-        told: Sequence[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]],
-        conditions: Mapping[str, Any],
-    ) -> None:
+    def _withdraw_changed(self, told: Sequence[Told], conditions: Mapping[str, Any]) -> None:
         """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that.
 
         A device that holds itself back then has other limits: its samples tell that.
@@ -507,7 +504,7 @@ class SessionRunner:
         units: Sequence[PlannedSession],
         builder: SessionBuilder,
         take: Take,
-        told: list[tuple[PlannedSession, SessionRecord, Mapping[str, Any]]],
+        told: list[Told],
         event: Mapping[str, Any],
     ) -> None:
         """Take in a worker's event, and hand on what came of a unit with its last one, noting it in `told`.

@@ -17,7 +17,7 @@ from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError, LinkError
-from harness.measurement.plan import parse_patience
+from harness.measurement.plan import parse_time
 from space.errors import ConfigError
 from space.text import clock
 
@@ -172,7 +172,7 @@ def test_an_error_that_is_no_wait_is_raised_at_once() -> None:
 
 
 def test_limits_are_read_as_people_write_them() -> None:
-    assert [parse_patience(text) for text in ("90s", "30m", " 1.5 h", "2min")] == [
+    assert [parse_time(text, "--wait-limit") for text in ("90s", "30m", " 1.5 h", "2min")] == [
         90.0,
         1800.0,
         5400.0,
@@ -180,7 +180,7 @@ def test_limits_are_read_as_people_write_them() -> None:
     ]
     for text in ("30", "half an hour", "-3m", "", "1e3s", "9" * 400 + "h"):
         with pytest.raises(ConfigError, match=r"--wait-limit .*30m"):
-            parse_patience(text)
+            parse_time(text, "--wait-limit")
 
 
 def test_a_duration_is_shown_as_a_clock_shows_it() -> None:

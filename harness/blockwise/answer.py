@@ -69,7 +69,7 @@ class BlockwiseAnswer:
 def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
     """Return the answer in JSON's types; accuracies in percent, latencies in ms. Keys of synthetic values hold the word."""
     setting, searched, student = answer.setting, answer.searched, answer.student
-    library, architecture = searched.library, student.architecture
+    library, choice, architecture = searched.library, searched.choice, student.architecture
     teacher, task = library.teacher, setting.task
     rounds = 1 if answer.iterated is None else len(answer.iterated.rounds)
     return {
@@ -91,8 +91,8 @@ def blockwise_document(answer: BlockwiseAnswer) -> dict[str, Any]:
         "within_limits": answer.within,
         "constraints": [limit_row(one, confident=setting.confident) for one in setting.constraints],
         "networks_within_limits": searched.found.allowed,
-        "finalists_chosen_by": searched.choice.chosen,
-        "pool": pool_document(searched),
+        "finalists_chosen_by": choice.chosen,
+        "pool": {"networks": choice.pool, "best_by_sum_of": choice.pool_by} if choice.pool else None,
         **provenance_document(answer.provenance),
         "predictor": predictor_document(searched),
         "fronts": [one.document() for one in answer.fronts],
@@ -251,12 +251,6 @@ def candidate_documents(searched: Searched, synthetic: bool) -> list[dict[str, A
         }
         for one, (low, high) in zip(candidates, intervals, strict=True)
     ]
-
-
-def pool_document(searched: Searched) -> dict[str, Any] | None:
-    """Return the pool that the predictor ranked, None where it ranked all networks or is a sum itself."""
-    choice = searched.choice
-    return {"networks": choice.pool, "best_by_sum_of": choice.pool_by} if choice.pool else None
 
 
 def predictor_document(searched: Searched) -> dict[str, Any]:

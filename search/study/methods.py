@@ -48,7 +48,8 @@ def problem_of(truth: GroundTruth, budget: int, seed: int) -> Problem:
 def training_order(name: str, truth: GroundTruth, budget: int, seed: int) -> IndexArray:
     """Return the networks that a method of `PLAIN` trained, in order."""
     problem = problem_of(truth, budget, seed)
-    return _order(name, _plain(name, problem), problem, truth)
+    trace = search(name, _plain(name, problem), problem, lambda indices: truth.val[truth.places(indices)])
+    return trace.indices
 
 
 def random_first(name: str, budget: int) -> int:
@@ -111,8 +112,3 @@ def _predictor(name: str, problem: Problem) -> Predictor:
     if name == "gcn":
         return GcnPredictor(problem.config, GcnConfig(**GCN), problem.seed)
     raise ValueError(f"{name!r} is no search of {', '.join(PLAIN)}, or has no predictor")
-
-
-def _order(name: str, method: Method, problem: Problem, truth: GroundTruth) -> IndexArray:
-    trace = search(name, method, problem, lambda indices: truth.val[truth.places(indices)])
-    return trace.indices

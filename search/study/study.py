@@ -223,20 +223,16 @@ def _answers(
             for one in work.libraries
         ]
     )
+    epochs = truth.epochs, context.settings.tuned_epochs[-1]
     return (
         does_distilling_beat_training(tested, scratch, truth.epochs),
         does_tuned_follow_scratch(tested, scratch),
         do_signatures_find_blocks(truth.config, signatures, truth.indices, truth.test),
         do_they_predict(correlations, blockwise),
         how_many_epochs(tested),
-        _iterated(context, work.iterated, taught) if work.iterated else QuestionAnswer(number=6),
-    )
-
-
-def _iterated(context: StudyContext, iterated: Sequence[IterationRun], taught: FloatArray) -> QuestionAnswer:
-    truth = context.truth
-    return can_one_iterate(
-        *followed(truth, iterated), taught, epochs=(truth.epochs, context.settings.tuned_epochs[-1])
+        can_one_iterate(*followed(truth, work.iterated), taught, epochs=epochs)
+        if work.iterated
+        else QuestionAnswer(number=6),
     )
 
 

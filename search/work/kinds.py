@@ -59,23 +59,16 @@ class UnitKind:
 
     module: str
     function: str
-    version: int
     seals: str
+    version: int = 1
 
 
+_TRAININGS, _DISTILLATIONS = "search.work.trainings", "search.work.distillations"
 KINDS: Mapping[str, UnitKind] = {
-    "train": UnitKind(
-        module="search.work.trainings", function="run_training", version=1, seals="trained network"
-    ),
-    "train-together": UnitKind(
-        module="search.work.trainings", function="run_together", version=1, seals="trained networks"
-    ),
-    "distil-stage": UnitKind(
-        module="search.work.distillations", function="run_distillation", version=1, seals="distilled stage"
-    ),
-    "finetune": UnitKind(
-        module="search.work.distillations", function="run_finetuning", version=1, seals="trained network"
-    ),
+    "train": UnitKind(module=_TRAININGS, function="run_training", seals="trained network"),
+    "train-together": UnitKind(module=_TRAININGS, function="run_together", seals="trained networks"),
+    "distil-stage": UnitKind(module=_DISTILLATIONS, function="run_distillation", seals="distilled stage"),
+    "finetune": UnitKind(module=_DISTILLATIONS, function="run_finetuning", seals="trained network"),
 }
 OWN_SEALS = "work result"
 # Module in a kind's name: module that holds its function.
@@ -93,7 +86,7 @@ def find_kind(name: str) -> UnitKind:
         return KINDS[name]
     if isinstance(name, str) and _OWN.fullmatch(name):
         module, _, function = name.partition(":")
-        return UnitKind(module=_MODULES.get(module, module), function=function, version=1, seals=OWN_SEALS)
+        return UnitKind(module=_MODULES.get(module, module), function=function, seals=OWN_SEALS)
     near = (
         did_you_mean(str(name), KINDS)
         or f"; there are {', '.join(KINDS)}, and 'module:function' for your own"

@@ -112,12 +112,8 @@ def tflite_outputs(
     if signature:
         runner = interpreter.get_signature_runner(signature)
         given = {key: _input(told, shapes, values) for key, told in runner.get_input_details().items()}
-        ends = [
-            (told, found[name])
-            for found in [runner(**given)]
-            for name, told in runner.get_output_details().items()
-        ]
-        return _outputs(ends)
+        found = runner(**given)
+        return _outputs((told, found[name]) for name, told in runner.get_output_details().items())
     for told in interpreter.get_input_details():
         interpreter.resize_tensor_input(told["index"], _input_shape(told, shapes, values))
     interpreter.allocate_tensors()
@@ -172,9 +168,8 @@ def fixed_input(
         values = fixed_image(shape)
     kind = np.dtype(dtype)
     if kind.kind == "b":
-        return np.asarray(
-            values > 0
-        )  # numpy makes plain numbers of what has no axes, and no runtime takes these
+        # numpy makes plain numbers of what has no axes, and no runtime takes these.
+        return np.asarray(values > 0)
     if kind.kind not in "iu":
         return values.astype(kind)
     scaled = values / scale + zero_point if scale else (values + 1) * 64
@@ -214,9 +209,8 @@ def steady_sums(sums: list[float], again: list[float]) -> list[float]:
     found: list[float] = []
     for begin in range(0, len(sums), OUTPUT_VALUES):
         one, other = (np.array(values[begin : begin + OUTPUT_VALUES]) for values in (sums, again))
-        is_steady = one.shape == other.shape and np.linalg.norm(one - other) <= STEADY_SHARE * np.linalg.norm(
-            one
-        )
+        most = STEADY_SHARE * np.linalg.norm(one)
+        is_steady = one.shape == other.shape and np.linalg.norm(one - other) <= most
         found += one.tolist() if is_steady else [0.0] * OUTPUT_VALUES
     if any(sums) and not any(found):
         raise ValueError(

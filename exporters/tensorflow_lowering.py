@@ -122,10 +122,8 @@ def _is_in_place(node: fx.Node) -> bool:
 def _place(node: fx.Node) -> str:
     """Return an op's name and the module that calls it."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path, kind = stack[-1] if stack else ("", "")
-    where = (
-        f" in {path or 'the module itself'} ({str(getattr(kind, '__name__', kind)).rpartition('.')[2]})"
-        if stack
-        else ""
-    )
-    return f"op {op_name(node)}{where}"
+    if not stack:
+        return f"op {op_name(node)}"
+    path, kind = stack[-1]
+    name = str(getattr(kind, "__name__", kind)).rpartition(".")[2]
+    return f"op {op_name(node)} in {path or 'the module itself'} ({name})"

@@ -51,7 +51,8 @@ def canonical_index(name: Named, config: SpaceConfig = BLOX) -> int:
 
 
 def _place_of_text(text: str, config: SpaceConfig) -> int:
-    if len(text) == 2 * 16 and hash_table.HASH.fullmatch(text):
+    text = text.strip()
+    if hash_table.HASH.fullmatch(text):
         return hash_table.index_of_hash(config, text)
     by_text = config.table.by_text
     names = text.split("/")
@@ -59,11 +60,8 @@ def _place_of_text(text: str, config: SpaceConfig) -> int:
         blocks = [by_text.get(name, -1) for name in names]
         if all(block in digits for block, digits in zip(blocks, config.digits, strict=True)):
             return index_of(config, blocks)
-    text = text.strip()
     if _INDEX.fullmatch(text):
         return checked_index(config, int(text))
-    if hash_table.HASH.fullmatch(text):
-        return hash_table.index_of_hash(config, text)
     if text.startswith("[") and config.chain is None:
         # A stage's text is one of few, so that no JSON need be read for what is written as most people write it.
         known = _stage_texts(config.ops)

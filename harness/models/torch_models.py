@@ -44,11 +44,8 @@ def saved_programs(
             if isinstance(model, str | Path):
                 paths.append(str(model))
                 continue
-            path = (
-                Path(folder)
-                / str(number)
-                / f"{_file_name(names[number]) if names else model_name(model)}.pt2"
-            )
+            name = _file_name(names[number]) if names else model_name(model)
+            path = Path(folder) / str(number) / f"{name}.pt2"
             path.parent.mkdir()
             found = save_program(model, tensors, path)
             paths.append(str(path))

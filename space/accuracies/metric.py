@@ -76,14 +76,12 @@ def cost_named(title: str) -> str:
 
     A title that says accuracy, such as `top1_epoch_12`, is a cost only as a loss or an error.
     """
-    costs = {
-        what: words for what, words in _COSTS.items() if what in (_LOSS, _ERROR) or not _says_accuracy(title)
-    }
-    for what, words in costs.items():
-        if any(re.fullmatch(words, word) for word in _words(title)):
-            return what
-    last = _words(title)[-1:] if len(costs) == len(_COSTS) else []
-    return next((what for what, units in _UNITS.items() if last and re.fullmatch(units, last[0])), "")
+    words, may_be_any = _words(title), not _says_accuracy(title)
+    kinds = _COSTS if may_be_any else (_LOSS, _ERROR)
+    found = [what for what in kinds if any(re.fullmatch(_COSTS[what], word) for word in words)]
+    if may_be_any and words:
+        found += [what for what, units in _UNITS.items() if re.fullmatch(units, words[-1])]
+    return next(iter(found), "")
 
 
 def _words(title: str) -> list[str]:

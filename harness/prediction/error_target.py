@@ -20,8 +20,8 @@ from harness.prediction.space_prediction import (
     HeldOutErrors,
     MeasuredNetworks,
     fit,
+    graded_segments,
     judge_on,
-    load_segments,
     measured_networks,
     space_of,
 )
@@ -140,7 +140,7 @@ def _first_table(store: Store, configuration: Configuration, judges: Sequence[Ar
     apart = _among(measured.config, measured.indices, judges)
     if (~apart).sum() < FEWEST:
         return "too few networks are measured yet for a table of the space"
-    errors = fit(measured, ~apart, segments=load_segments(store, configuration)).errors
+    errors = fit(measured, ~apart, segments=graded_segments(store, configuration)[0]).errors
     return (
         f"first table of all {len(measured.config):,} networks, from {errors.count}: error {errors.mape:.1%} by "
         "cross-validation; what follows checks and refines it"
@@ -179,7 +179,7 @@ def _judge(
     """Fit on all stored networks but the judges; return the errors on these, the number fitted, and what to measure next."""
     measured = _measured(store, configuration)
     apart = _among(measured.config, measured.indices, judges)
-    predictor = fit(measured, ~apart, segments=load_segments(store, configuration))
+    predictor = fit(measured, ~apart, segments=graded_segments(store, configuration)[0])
     held_out = judge_on(predictor, measured.indices[apart], measured.ratios[apart], random=True)
     config, known = measured.config, measured.indices
     count = min(ROUND, len(config) - len(known))

@@ -427,15 +427,10 @@ def judges_among(measured: MeasuredNetworks) -> BoolArray:
     return are_among(measured.config, measured.indices, drawn[: enough[-1] + 1 if len(enough) else 0])
 
 
-def load_segments(store: Store, configuration: Configuration) -> dict[str, float]:
-    """Return the measured ratio of each segment of the space, by its text; empty when none is measured better than grade D."""
-    return graded_segments(store, configuration)[0]
-
-
 def graded_segments(
     store: Store, configuration: Configuration, *, doubtful: bool = False
 ) -> tuple[dict[str, float], Doubtful]:
-    """Return segments as `load_segments` does, with those of grade D where `doubtful` says so, and the ones of that grade."""
+    """Return the measured ratio of each segment of the space by its text, and those of grade D, left out unless `doubtful`."""
     rows, apart = set_apart(latencies(store, configuration, purpose="segment"), take=doubtful)
     return {row.architecture: row.estimate.ratio for row in rows}, apart
 

@@ -141,40 +141,30 @@ def check_columns(names: Collection[str]) -> None:
             )
 
 
-def check_costs(
-    store: Store, names: Iterable[str], choice: ConfigurationChoice, devices_file: Path | None = None
-) -> None:
-    """Raise ConfigError for a cost that names a stored device with a typing mistake, before what joins costs is loaded.
-
-    A device of another name may have to be measured in a space that only the accuracies tell.
-    """
-    for name in names:
-        for one in meant_costs(store, name, choice, devices_file):
-            if one not in PROPERTIES:
-                check_mistyped(store, split_subject(one)[0])
-
-
 def check_query(
     store: Store,
     names: Iterable[str],
     constraints: Iterable[Constraint],
     choice: ConfigurationChoice,
     *,
-    space: str = "",
-    confidence: float | None = None,
-    latencies: Sequence[Path] = (),
-    devices_file: Path | None = None,
+    space: str,
+    confidence: float | None,
+    latencies: Sequence[Path],
+    devices_file: Path | None,
 ) -> None:
     """Raise ConfigError for what a query names and is not there, before what joins costs is loaded.
 
-    Of devices that files of latencies may hold, only their own reader knows.
+    Of devices that files of latencies may hold, only their own reader knows. One of a name like no stored device's may have to
+    be measured in a space that only the accuracies tell.
     """
     if confidence is not None:
         check_confidence(confidence)
     if space:
         choice = replace(choice, space=find_space(space).name)
-    if not latencies:
-        check_costs(store, [*names, *(one.subject for one in constraints)], choice, devices_file)
+    for name in () if latencies else (*names, *(one.subject for one in constraints)):
+        for one in meant_costs(store, name, choice, devices_file):
+            if one not in PROPERTIES:
+                check_mistyped(store, split_subject(one)[0])
 
 
 def stored_names(store: Store, choice: ConfigurationChoice) -> dict[str, Configuration]:

@@ -260,12 +260,6 @@ def check_have_intervals(
             )
 
 
-def with_far_networks(found: SearchTable) -> SearchTable:
-    """Return the table with networks unlike any measured one included, for a search that measures its finalists."""
-    table = replace(found.table, with_far=True)
-    return replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
-
-
 def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[str]:
     """Return notes on everything that is missing or doubtful in a table."""
     accuracy, distinct = table.accuracy, is_first(table.config)

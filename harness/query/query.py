@@ -12,7 +12,7 @@ from harness.prediction.bench_files import latency_files
 from harness.prediction.provenance import Provenance
 from harness.query.accuracies import AccuracySource
 from harness.query.cost_names import check_columns, meant_costs, stored_names
-from harness.query.join import SearchTable, build_table, check_have_intervals, with_far_networks
+from harness.query.join import SearchTable, build_table, check_have_intervals, notes_on
 from harness.query.latencies import LatencySource
 from harness.store import Store
 from search.table import Cost
@@ -77,7 +77,10 @@ class Query:
         found = build_table(store, self.accuracies, self.costs, self.latencies, log, known=known, spare=spare)
         if self.confident:
             check_intervals(self, found.table.costs, found.provenance)
-        return with_far_networks(found) if self.with_far else found
+        if self.with_far:
+            table = replace(found.table, with_far=True)
+            found = replace(found, table=table, notes=tuple(notes_on(table, found.provenance)))
+        return found
 
     def with_all_costs(self, store: Store) -> Query:
         """Return the query with `SHOWN_PROPERTIES` and, if it names no device, with all devices of the files and the store."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.query.answer import SearchAnswer
 from harness.query.join import SearchTable, check_have_intervals
-from search.methods.comparison import MethodComparison, ProxyOf, make_problem
+from search.methods.comparison import ProxyOf, make_problem
 from search.methods.method import Proxy, Trace
 from search.methods.registry import SearchMethod, parse_method, run
 from search.proxies import Batch, load_batch, proxy_scorer
@@ -19,14 +19,13 @@ from search.table.answers import Answer, answer, nearest
 from search.table.constraints import (
     PROPERTIES,
     Constraint,
-    allowed,
     check_contradictions,
     parse_constraint,
     split_subject,
     unit_of,
 )
 from space import SpaceConfig
-from space.errors import ConfigError, HarnessError
+from space.errors import ConfigError
 from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
 
@@ -127,22 +126,6 @@ def as_constraints(limits: str | Constraint | Iterable[str | Constraint]) -> tup
             )
     check_contradictions(constraints)
     return constraints
-
-
-def check_any(table: NetworkTable, constraints: Sequence[Constraint], *, confident: bool = False) -> None:
-    """Raise ConfigError when no network meets the constraints, with the nearest one and its violations."""
-    if not allowed(table, constraints, confident=confident).any():
-        raise ConfigError(none_found(table, answer(table, constraints, confident=confident)))
-
-
-def beyond_limits(found: MethodComparison) -> HarnessError | None:
-    """Return the error of answers that violate a limit, None where none does."""
-    broken = [f"{one.method}, seed {r.trace.seed}" for one in found.methods for r in one.runs if not r.meets]
-    if not broken:
-        return None
-    return HarnessError(
-        f"answers beyond the limits: {'; '.join(broken)}; this is a defect of the method, report it"
-    )
 
 
 def batch_for(methods: Sequence[str], path: Path | None, config: SpaceConfig) -> Batch | None:

@@ -143,9 +143,9 @@ def test_a_second_command_fits_nothing_and_says_the_same(
 def test_segments_have_the_ratios_that_results_show(store: Store) -> None:
     add_sessions(store, all_segments(TWO_OPS)[:9], HERE, sessions=3, seed=4, scatter=0.02)
     shown = {row.architecture: row.estimate.ratio for row in latencies(store, HERE, purpose="segment")}
-    assert space_prediction.load_segments(store, HERE) == shown
+    assert space_prediction.graded_segments(store, HERE)[0] == shown
     assert len(shown) == len(all_segments(TWO_OPS))
-    assert space_prediction.load_segments(store, replace(HERE, threads=7)) == {}
+    assert space_prediction.graded_segments(store, replace(HERE, threads=7))[0] == {}
 
 
 # --- the key changes with what the answer depends on ----------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import random
 import signal
@@ -33,6 +34,7 @@ from harness.models.exported import ExportedModels
 from harness.store import Store
 from rigs import forked_agents
 from rigs.converters_here import expected_here
+from rigs.made_files import once_a_run
 from rigs.watcher import Watcher
 from space.selection import select_models
 
@@ -64,10 +66,14 @@ _permissions, _permitted = AgentClient.permissions, dict[tuple[int, ...], dict[s
 
 
 def permissions_once(client: AgentClient, owner: str, cores: Sequence[int], threads: int) -> dict[str, Any]:
-    """Ask the first agent of this process, and answer for all later ones on these cores."""
+    """Ask the first agent of this run, and answer for all later ones on these cores."""
     key = (*cores, threads)
+
+    def permissions(*_: int) -> bytes:
+        return json.dumps(_permissions(client, owner, cores, threads)).encode()
+
     if key not in _permitted:
-        _permitted[key] = _permissions(client, owner, cores, threads)
+        _permitted[key] = json.loads(once_a_run(permissions)(*key))
     return _permitted[key]
 
 
@@ -121,9 +127,9 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
     they wait for and repeat takes longer than a session, and has tests of its own; among other tests none of a session's few
     runs may be left undisturbed.
 
-    Few networks take one worker, not three with some in common. How a core may be asked for is tried out once a process, and
-    which runtimes are here; model files are judged in it, and what networks should give is computed in it. Agents and workers
-    are forked, which pays for a process of several campaigns alone.
+    Few networks take one worker, not three with some in common. How a core may be asked for is tried out once a run, and which
+    runtimes are here once a process; model files are judged in it, and what networks should give is computed in it. Agents and
+    workers are forked, which pays for a process of several campaigns alone.
     """
     with expected_here(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)

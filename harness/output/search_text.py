@@ -135,16 +135,27 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
 
 
 def _print_doubted(table: NetworkTable, answer: Answer, ranked: IndexArray) -> None:
-    """Print which limits the first network may be beyond, as its intervals reach across them."""
-    if not len(ranked) or not (doubted := by_estimate_alone(table, answer, int(ranked[0]))):
+    """Print which limits the first network may be beyond: its intervals reach across them, or it was picked by predictions.
+
+    Of many networks a search picks those predicted too fast, so that limits met with a confidence hold less often for them.
+    """
+    if not len(ranked):
         return
-    costs = [table.costs[one.subject] for one in doubted]
-    is_predicted = any(source_of(cost, int(ranked[0])) != "measured" for cost in costs)
-    remedy = "--verify 1 measures it" if is_predicted else "more sessions narrow it"
-    echo(
-        f"the first is within {' and '.join(map(str, doubted))} by its estimate, and its interval reaches beyond: {remedy}, "
-        f"--confidence {costs[0].coverage:g} leaves such networks out"
-    )
+    first = int(ranked[0])
+    limits = answer.constraints if answer.confident else by_estimate_alone(table, answer, first)
+    costs = [table.costs[one.subject] for one in limits]
+    is_predicted = any(source_of(cost, first) in ("predicted", "predicted, far") for cost in costs)
+    if answer.confident and is_predicted:
+        echo(
+            "the first is predicted, and picked among many: its limits may hold less often than with the confidence asked "
+            "for; --verify 1 measures it"
+        )
+    elif limits and not answer.confident:
+        remedy = "--verify 1 measures it" if is_predicted else "more sessions narrow it"
+        echo(
+            f"the first is within {' and '.join(map(str, limits))} by its estimate, and its interval reaches beyond: {remedy}, "
+            f"--confidence {costs[0].coverage:g} leaves such networks out"
+        )
 
 
 def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:

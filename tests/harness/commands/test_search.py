@@ -127,6 +127,16 @@ def test_a_higher_confidence_never_allows_more_networks(store: Path) -> None:
     assert counts[0] > counts[-1] > 0
 
 
+def test_the_confidence_of_a_predicted_network_is_said_to_be_that_of_one_not_picked(store: Path) -> None:
+    search = (*SEARCH, "-c", "made-up<5ms", "-t", "2", "--confidence", "0.95")
+    said = "picked among many: its limits may hold less often than with the confidence asked for; --verify 1"
+    predicted = run(store, *search)
+    assert said in " ".join(predicted.stdout.split())
+    assert predicted.stdout.split("most accurate first")[1].count("predicted") > 0
+    assert "picked among many" not in run(store, *search, "--measured-only").stdout
+    assert "picked among many" not in run(store, *SEARCH, "-c", "params<3M", "--confidence", "0.95").stdout
+
+
 def test_a_persons_view_says_synthetic_beside_every_synthetic_value(store: Path) -> None:
     done = run(
         store, *SEARCH, "-c", "made-up<6ms", "-t", "2", "--measured-only", "--pareto", "made-up", "--accuracy-sd", "0.3"

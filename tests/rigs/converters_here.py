@@ -25,7 +25,7 @@ class ConverterHere:
 
     def ask(self, request: dict[str, Any]) -> Iterable[dict[str, Any]]:
         """Give the answers to a request; runs take many threads, for which a process is prepared."""
-        if request["format"] not in self._formats or request["runs"]:
+        if request["format"] not in self._formats or "run" in request:
             return self._ask_process(request)
         import torch  # late: it takes a second
 

@@ -18,6 +18,7 @@ from space.system_errors import with_remedy
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
 _LEAST_OF_TEXT = 0x09  # a tab; models, SQLite files and archives begin with less
+_STORE = b"SQLite format 3\0"
 _OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
 
@@ -44,7 +45,7 @@ def ensure_folder(folder: Path, remedy: str) -> None:
 def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), is_text: bool = True) -> None:
     """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError.
 
-    Nor may it be one of the `inputs`, files that are read, or text take the place of what is none: of a model, or of a store.
+    Nor may it be one of the `inputs`, files that are read, take the place of a store, or text that of what is none, as a model.
     Folders on the way to it that are not there are made when it is written.
     """
     if path is None:
@@ -64,17 +65,18 @@ def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), i
         raise ConfigError(
             f"{path}: is read here, and would be replaced; name another file for what is written"
         )
-    if is_text and _is_binary(path):
+    begin = _begin_of(path)
+    if begin.startswith(_STORE) or (is_text and any(byte < _LEAST_OF_TEXT for byte in begin)):
         raise ConfigError(
             f"{path}: is there and is no text: a model, a store or the like, which would be lost; name another file"
         )
 
 
-def _is_binary(path: Path) -> bool:
-    """Return whether a file begins with bytes that no text holds; False for one that may not be read."""
+def _begin_of(path: Path) -> bytes:
+    """Return the first bytes of a file; none of one that may not be read."""
     with contextlib.suppress(OSError), path.open("rb") as file:
-        return any(byte < _LEAST_OF_TEXT for byte in file.read(1024))
-    return False
+        return file.read(1024)
+    return b""
 
 
 def _check_place(name: str, find_refusal: Callable[[], int], remedy: str) -> None:

@@ -44,12 +44,7 @@ def score_blocks(library: BlockLibrary, task: Task, device: str = "cpu") -> Sign
     Raises:
         ConfigError: the task does not fit the space.
     """
-
-    def scores(stage: StageLibrary) -> dict[str, FloatArray]:
-        stage_task = StageTask(library.teacher, task, stage.stage, device)
-        return {"mse": stage.mse, "nsr": stage.nsr, **_scores_in_teacher(stage_task, stage)}
-
-    columns = _tabulated(library, scores)
+    columns = _columns(library, task, device, "profile")
     images = f"{len(task.profile)} {task.profile_name}"
     return _signatures(library, task, {**columns, **block_sizes(library.config)}, images)
 
@@ -60,23 +55,20 @@ def score_on_training(library: BlockLibrary, task: Task, device: str = "cpu") ->
     Raises:
         ConfigError: the task does not fit the space.
     """
-
-    def scores(stage: StageLibrary) -> dict[str, FloatArray]:
-        stage_task = StageTask(library.teacher, task, stage.stage, device)
-        return {TRAIN_LOSS_CHANGE: _scores_in_teacher(stage_task, stage, "train")["loss_change"]}
-
-    return _signatures(library, task, _tabulated(library, scores), f"{len(task.train)} training images")
+    columns = _columns(library, task, device, "train")
+    changes = {TRAIN_LOSS_CHANGE: columns["loss_change"]} if columns else {}
+    return _signatures(library, task, changes, f"{len(task.train)} training images")
 
 
-def _tabulated(
-    library: BlockLibrary, scores: Callable[[StageLibrary], Mapping[str, FloatArray]]
-) -> dict[str, FloatArray]:
-    """Return scores of the blocks of each stage, (blocks,), as columns (stages, B), NaN where a block was not distilled."""
+def _columns(library: BlockLibrary, task: Task, device: str, part: str) -> dict[str, FloatArray]:
+    """Return scores of the blocks on a part of the images, columns (stages, B), NaN where a block was not distilled."""
     config = library.config
     columns: dict[str, FloatArray] = {}
     for stage in filter(None, library.stages):
         rows = [config.blocks.index(block) for block in stage.blocks]
-        for name, values in scores(stage).items():
+        stage_task = StageTask(library.teacher, task, stage.stage, device)
+        scores = {"mse": stage.mse, "nsr": stage.nsr, **_scores_in_teacher(stage_task, stage, part)}
+        for name, values in scores.items():
             table = columns.setdefault(name, np.full((config.stages, len(config.blocks)), np.nan))
             table[stage.stage, rows] = values
     return columns
@@ -150,9 +142,7 @@ def block_sizes(config: SpaceConfig) -> dict[str, FloatArray]:
 
 
 @torch.no_grad()
-def _scores_in_teacher(
-    stage_task: StageTask, stage: StageLibrary, part: str = "profile"
-) -> dict[str, FloatArray]:
+def _scores_in_teacher(stage_task: StageTask, stage: StageLibrary, part: str) -> dict[str, FloatArray]:
     """Return `loss_change`, `accuracy_change` and `agreement` of a stage's blocks on a part of the images, (blocks,) each."""
     device = stage_task.device
     teacher = teacher_network(stage_task.teacher, device)

@@ -27,11 +27,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from device_agents import throttling
 from harness.devices import client, connection
 from harness.devices.client import AgentClient
 from harness.devices.config import SshDevice
 from harness.devices.sending import PartSender
-from harness.measurement import campaign, core_gate, gate
+from harness.measurement import campaign, core_gate
 from harness.measurement.plan import Level, Options
 from harness.measurement.session_runner import SessionRunner
 from harness.store import Store
@@ -415,7 +416,7 @@ def _measure(
         _acknowledge(method, mark, tell)
     client.build_archive = build_compiled  # agents are started again and again
     core_gate.FREE_SHARE = 1.0  # however busy this machine is
-    gate.PATIENCE_S = 0.0
+    throttling.PATIENCE_S = 0.0
     connection.RECONNECT_WAITS_S = (0.05, 0.2, 0.5, 1.0)
     campaign.CALIBRATION = Level(name="calibration", sessions=CALIBRATIONS, plan=PLAN)
     AgentClient.permissions = lambda *_: {"grants": [], "waited": {}, "siblings": {}, "withheld": []}  # type: ignore[method-assign]

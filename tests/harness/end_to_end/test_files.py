@@ -165,7 +165,9 @@ def test_two_files_are_compared_in_the_same_processes(tmp_path: Path, store: Sto
     assert same.result.ratio == pytest.approx(1, abs=0.3)
     with pytest.raises(ConfigError, match="two model files"):
         harness.compare(store, str(small), "conv/conv/conv")
-    with pytest.raises(ConfigError, match="beside a onnx model"):
+    with pytest.raises(
+        ConfigError, match=r"small\.onnx is timed beside models of onnx alone, and this one is of tflite"
+    ):
         harness.compare(store, str(small), str(save_tflite(tmp_path / "a.tflite")))
 
 

@@ -23,7 +23,7 @@ MISTAKES = {
     "store --since 2026 show": "--since goes after the command: harness store COMMAND --since ...",
     "results --device": "option '--device' requires an argument; --help shows what it takes",
     "compare conv/conv": "compare: missing argument 'B'; 'harness compare -h' shows its options",
-    "export x": "export: missing option '--format'; choose from: onnx, tflite; 'harness export -h' shows its options",
+    "export x": "export: missing option '--output' / '-o'; 'harness export -h' shows its options",
     "export x --format onxx": "export: --format 'onxx' is not one of 'onnx', 'tflite'; did you mean 'onnx'? "
     "'harness export -h' shows its options",
     "devices more": "devices takes no further argument: more; 'harness devices -h' shows its options",

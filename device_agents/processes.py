@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Sequence
@@ -95,6 +94,8 @@ def left_behind(folder: Path) -> Iterator[Path]:
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
     """Yield a fresh folder below `parent`, named by this process. Raises: OSError."""
+    import tempfile  # late: workers load this module, too
+
     parent.mkdir(mode=0o700, exist_ok=True)
     for left in left_behind(parent):
         shutil.rmtree(str(left), ignore_errors=True)

@@ -222,6 +222,7 @@ class _CampaignRun:
         self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told = set[str]()  # configurations with false outputs, models that changed
+        self._counted = set[str]()  # sessions that the outcome tells, by id
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
         self._later: tuple[str, ...] = ()  # what has sessions that are not planned yet
         self._further = {
@@ -526,7 +527,7 @@ class _CampaignRun:
             self._store.add_session(session, again=self._work.is_record)
 
     def _withdraw(self, unit: PlannedSession, session: SessionRecord, failure: Failure) -> None:
-        """Set a session apart that was stored, and store the failure that it is. Raises: as `_kept`."""
+        """Set a stored session apart and keep the failure that it is, which is none of those in a row. Raises: StoreError."""
         if left := self._store.settle():
             raise StoreError(left)
         try:
@@ -534,8 +535,9 @@ class _CampaignRun:
         except ConfigError:  # no store could give it back, so that it is a failure already
             return
         if found:
-            self._outcome.measured -= 1
-            self._kept(unit, failure)
+            self._outcome.measured -= session.session_id in self._counted
+            self._store.add_failure(failure, again=self._work.is_record)
+            self._outcome.failures.append(failure)
             self._note(f"{session.architecture} is set apart: {failure.message}")
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
@@ -545,6 +547,7 @@ class _CampaignRun:
             self._report(SessionDone(failure=result.message))
             return
         self._outcome.measured += 1
+        self._counted.add(result.session_id)
         self._outcome.loop_s += result.loop_s
         self._report(SessionDone())
         self._report(Measuring(runtime=unit.use.title, architecture=unit.model.architecture))

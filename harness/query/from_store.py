@@ -233,6 +233,7 @@ def query_of(
     elif named := architectures_in(accuracies):
         space = space_meant(named, space)
     constraints = as_constraints(limits)
+    devices = several([device] if isinstance(device, str) else device)  # no device has an empty name
     return Query(
         accuracies=NO_ACCURACIES if accuracies is None else accuracies_of(accuracies, metric, epoch, space),
         latencies=LatencySource(
@@ -241,9 +242,7 @@ def query_of(
             space=space_name(space),
             **choice,
         ),
-        costs=tuple(
-            dict.fromkeys([*several(device), *(one.subject for one in constraints), *as_list(costs)])
-        ),
+        costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *as_list(costs)])),
         constraints=constraints,
         confident=confidence is not None,
         devices_file=None if devices_file is None else Path(devices_file),

@@ -13,6 +13,7 @@ from harness.errors import StoreError
 from harness.store import Store, default_url, spool_for
 from harness.store.database import hide, parse_url, sqlite_path
 from space.errors import ConfigError
+from space.user_paths import expand_user
 
 STORE_VARIABLE = "HARNESS_STORE"
 
@@ -95,6 +96,8 @@ def _exists(path: Path, url: str) -> bool:
 
 def _sqlite_file(url: str) -> Path | None:
     """Return the file of a SQLite URL; None where there is none, and for what `Store` will refuse."""
+    if "://" not in url:
+        return expand_user(url)
     try:
         return sqlite_path(parse_url(url))
     except (sa.exc.ArgumentError, ValueError):

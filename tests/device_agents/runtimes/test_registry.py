@@ -20,6 +20,7 @@ def test_a_worker_imports_the_module_of_its_own_runtime_alone(agent) -> None:
     )
     modules = done.stdout.split()
     assert "device_agents.runtimes.tflite" in modules and "device_agents.runtimes.litert" not in modules
+    assert "tempfile" not in modules, "what the agent alone uses takes a worker time"
 
 
 @pytest.mark.parametrize("is_collecting", [True, False])

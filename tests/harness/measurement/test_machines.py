@@ -9,6 +9,7 @@ import pytest
 from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
+from harness.measurement.campaign import CONSECUTIVE_FAILURES
 from harness.store import Store
 from harness.store.latencies import latencies
 from harness.store.maintenance import list_sessions, quarantine
@@ -156,3 +157,18 @@ def test_sessions_of_a_worker_under_which_somebody_changed_a_setting_are_set_apa
     (configuration,) = store.configurations()
     assert [level.latency_ns for level in store.reference_levels(configuration)] == [10_000_000] * 2
     assert [one.quarantined for one in list_sessions(store, Selection())] == [False, True, False]
+
+
+@pytest.mark.parametrize("is_contended", [False, True])
+def test_all_networks_of_such_a_worker_are_set_apart_however_many_and_none_is_counted(
+    store: Store, is_contended: bool
+) -> None:
+    """They are no failures in a row, after which the last of them would stay as good ones."""
+    set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
+    numbers = list(range(2 * CONSECUTIVE_FAILURES))
+    link = ScriptedLink([Run(after=after, is_contended=is_contended), Run(after=after)], probes=[set_to])
+    link.conditions = set_to
+    outcome = run_scripted(link, store, ScriptedSource(numbers), at_once=len(numbers))
+    assert max(len(job["networks"]) for job in link.jobs) > CONSECUTIVE_FAILURES
+    assert (outcome.error, outcome.measured) == (None, 0)
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [True] * len(outcome.failures)

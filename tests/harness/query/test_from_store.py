@@ -129,6 +129,7 @@ def test_a_page_of_accuracies_that_only_python_holds_names_a_file_in_its_command
             lambda store: harness.search_store("lab.sqlite", "synthetic"),
             "store = 'lab.sqlite': no open store",
         ),
+        (lambda store: harness.search_store(store, "synthetic", device=""), "nothing is stored of device ''"),
         (lambda store: harness.search_store(store, "synthetic", verify=0), "verify = 0: give 1 or more"),
         (lambda store: harness.search_store(store, "synthetic", confidence=95), "--confidence 95"),
         (lambda store: harness.search_store(store, "synthetic", confidence="0.9"), "--confidence '0.9'"),

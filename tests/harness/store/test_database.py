@@ -23,7 +23,9 @@ from rigs.resolver import never_resolved
 from harness.errors import StoreError
 from harness.store import Store, database
 from harness.store.database import is_shared_between_hosts, kind_of
+from harness.store.opening import open_existing, open_to_change
 from space import TINY
+from space.errors import ConfigError
 
 
 @pytest.fixture
@@ -236,6 +238,18 @@ def test_a_store_to_be_read_must_be_there(path: Path) -> None:
     with pytest.raises(StoreError, match="no such file"):
         Store(str(path), read_only=True)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("text", [":memory:", "file:typo.sqlite"])
+def test_what_sqlite_takes_for_no_file_is_a_file_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="no such store"):
+        open_existing(text, print)
+    with pytest.raises(ConfigError, match="no such store"):
+        open_to_change(text)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
 from space.system_errors import with_remedy
+from space.user_paths import expand_user
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
@@ -61,7 +62,8 @@ def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), i
     _check_place(str(path), refusal, "name another file")
     if not holds_file(path):
         return
-    if any(os.path.exists(one) and os.path.samefile(path, one) for one in inputs):  # noqa: PTH110, PTH121 - a text, too
+    read = map(expand_user, inputs)  # texts may begin with a ~, which no shell replaced
+    if any(os.path.exists(one) and os.path.samefile(path, one) for one in read):  # noqa: PTH110, PTH121 - neither raises
         raise ConfigError(
             f"{path}: is read here, and would be replaced; name another file for what is written"
         )

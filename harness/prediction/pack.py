@@ -15,6 +15,7 @@ from harness.estimates.sustained import Sustained
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import PackedJob, import_campaign, pack_campaign
 from harness.models.exported import ExportObserver
+from harness.models.file_names import find_files
 from harness.models.names import Network
 from harness.prediction.measure import Progress, asked_source, latencies_of, requested, runs_under_load
 from harness.prediction.request import DEFAULT_MODELS, MeasureRequest
@@ -48,7 +49,9 @@ def pack_requested(
 
     Raises: ConfigError when it does not fit a packed job, or the file cannot be written.
     """
-    check_output_file(output, inputs=request.models, is_text=False)
+    given = request.inputs
+    named = filter(None, [request.reference, given.values, given.expect])
+    check_output_file(output, inputs=[*find_files(request.files, observer.log), *named], is_text=False)
     (device,) = request.devices
     if device.transport == PACKED:
         observer.log(

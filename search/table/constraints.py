@@ -112,12 +112,13 @@ def parse_constraint(text: str) -> Constraint:
     try:
         limit = parse_amount(found["amount"], unit)
     except ConfigError as error:
-        near = ""
+        near = others = ""
         if not fresh and subject not in PROPERTIES:
             device, colon, name = subject.rpartition(":")
             near = did_you_mean(name, FRESH) and did_you_mean(subject, [f"{device}:{one}" for one in FRESH])
-            near = near if colon else did_you_mean(subject, PROPERTIES) or _of_unit(found["amount"])
-        reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else error
+            if not colon:
+                near, others = did_you_mean(subject, PROPERTIES), _of_unit(found["amount"])
+        reason = f"{subject!r} is no cost{near} (as a device: {error})" if near else f"{error}{others}"
         raise ConfigError(f"constraint {text!r}: {reason}") from error
     amount = found["amount"].strip()
     if not unit and limit < LEAST_COUNT and not amount[-1].isalpha():
@@ -127,12 +128,12 @@ def parse_constraint(text: str) -> Constraint:
 
 
 def _of_unit(amount: str) -> str:
-    """Return `; of its unit are x and y` for the properties that take an amount's unit; empty where none does."""
+    """Return `; costs of this unit: x, y` for the properties that take an amount's unit; empty where none does."""
     found = _AMOUNT.fullmatch(amount.strip())
     fitting = [
         name for name, unit in PROPERTIES.items() if found and found["unit"] and found["unit"] in UNITS[unit]
     ]
-    return f"; of its unit are {', '.join(fitting)}" if fitting else ""
+    return f"; costs of this unit: {', '.join(fitting)}" if fitting else ""
 
 
 def parse_amount(text: str, unit: str) -> float:

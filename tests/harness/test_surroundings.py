@@ -199,11 +199,15 @@ def test_a_path_is_written_below_the_home_folder_where_the_shell_leaves_its_tild
         ("gate", "--write", "model.onnx", "model.onnx"),
         ("gate", "--baseline", "acc.csv", "model.onnx", "--junit", "acc.csv"),
         ("pack", "-d", "board", "model.onnx", "-o", "model.onnx"),
+        ("pack", "-d", "board", "*.onnx", "-o", "model.onnx"),
+        ("pack", "-d", "board", "model.onnx", "--inputs", "acc.csv", "-o", "acc.csv"),
+        ("search", "-a", "~/acc.csv", "-o", "acc.csv"),
     ],
 )
 def test_an_output_takes_the_place_of_no_store_no_model_and_no_file_that_is_read(
     arguments: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     save(dense(), Path("model.onnx"))
     Path("store.sqlite").write_bytes(stored(14, 12, False))

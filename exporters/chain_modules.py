@@ -117,14 +117,15 @@ def fold(fragment: Fragment, module: nn.Module, graph: ModuleGraph) -> nn.Module
         return module.eval()
     shape = _input_shape(graph)
     right = probed(module.eval(), shape)
-    for conv_name, norm_name in graph.folds:
-        conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
-        module.set_submodule(norm_name, nn.Identity())
     try:
+        for conv_name, norm_name in graph.folds:
+            conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            module.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm).requires_grad_(False))
+            module.set_submodule(norm_name, nn.Identity())
         is_same = is_alike(probed(module.eval(), shape), right)
-    except (AttributeError, TypeError, RuntimeError):  # the code reads what is no longer there
+    # The code reads what is no longer there, or the module itself is one of the two.
+    except (AttributeError, TypeError, ValueError, RuntimeError):
         is_same = False
     if not is_same:
         names = first_of([norm for _, norm in graph.folds], _SHOWN)

@@ -370,6 +370,26 @@ def test_a_batch_norm_that_is_more_than_its_class_is_not_folded_away(
         fragment_module(fragment, config, Weights.seeded(0))
 
 
+def test_a_batch_norm_of_a_module_that_is_the_convolution_itself_is_not_folded_away(tmp_path: Path) -> None:
+    code = """
+class Own(nn.Conv2d):
+    def __init__(self, channels):
+        super().__init__(channels, channels, 1)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x):
+        return self.norm(super().forward(x))
+
+
+def own(i, o, s):
+    return Own(i)
+"""
+    config = small_space(tmp_path, code, OWN_OR_SKIP)
+    fragment = fragments_of(Architecture.parse("own", config))[2]
+    with pytest.raises(ConversionError, match=r"BatchNorm norm folded into .* gives other outputs"):
+        fragment_module(fragment, config, Weights.seeded(0))
+
+
 @pytest.mark.parametrize(
     ("model_format", "layers", "says"),
     [

@@ -531,14 +531,13 @@ class _CampaignRun:
         if left := self._store.settle():
             raise StoreError(left)
         try:
-            found = quarantine(self._store, Selection(sessions=[session.session_id]))
+            quarantine(self._store, Selection(sessions=[session.session_id]))
         except ConfigError:  # no store could give it back, so that it is a failure already
             return
-        if found:
-            self._outcome.measured -= session.session_id in self._counted
-            self._store.add_failure(failure, again=self._work.is_record)
-            self._outcome.failures.append(failure)
-            self._note(f"{session.architecture} is set apart: {failure.message}")
+        self._outcome.measured -= session.session_id in self._counted
+        self._store.add_failure(failure, again=self._work.is_record)
+        self._outcome.failures.append(failure)
+        self._note(f"{session.architecture} is set apart: {failure.message}")
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""

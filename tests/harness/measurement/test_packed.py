@@ -225,6 +225,25 @@ def test_importing_twice_is_importing_once(ran: Ran, store: Store) -> None:
     assert everything(store) == before
 
 
+def test_a_device_that_was_changed_under_a_worker_is_told_at_each_import(
+    ran: Ran, store: Store, tmp_path: Path
+) -> None:
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for said in (line["said"] for line in lines if "said" in line):
+            for name, machine in (
+                ("conditions", "00112233445566aa"),
+                ("conditions_after", "00112233445566bb"),
+            ):
+                if name in said:
+                    said[name]["machine_id"] = machine
+        return lines
+
+    path = changed(ran, tmp_path / "moved.zip", change)
+    for _ in range(2):
+        assert [one.kind for one in take(path, store).failures] == ["conditions-changed"] * 2
+        assert len(store.failures()) == 2 and sessions(store) == []
+
+
 def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> None:
     take(ran.results, store)
     packed_utc = json.loads(contents(ran.results)["job.json"])["packed_utc"]

@@ -43,8 +43,13 @@ class Segment:
     config: SpaceConfig = BLOX
 
     def __post_init__(self) -> None:
+        kind, stage, block = _piece(str(self), self.config)
+        if (self.kind, self.stage) != (kind, stage):
+            raise ArchitectureError(
+                f"{self}: kind {shown(self.kind)} and stage {shown(self.stage)}; give {kind!r} and {stage!r}"
+            )
         # As in Architecture: of two parallel twins only one is kept.
-        object.__setattr__(self, "block", _piece(str(self), self.config)[2])
+        object.__setattr__(self, "block", block)
 
     def __repr__(self) -> str:
         return f"<Segment {self} of {self.config.name}>"

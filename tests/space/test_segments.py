@@ -110,6 +110,8 @@ def test_a_stage_of_another_space_is_refused() -> None:
             "'segment:reduction' is not in space .*did you mean 'segment:reduction[0-2]'",
         ),
         ({"kind": "cell", "stage": 0}, "'segment:cell0' is not in space"),
+        ({"kind": "reduction0"}, "kind 'reduction0' and stage None; give 'reduction' and 0"),
+        ({"kind": "reduction", "stage": "0"}, "kind 'reduction' and stage '0'; give 'reduction' and 0"),
         (
             {"kind": "reduction", "stage": 0, "block": CELL.block},
             "'segment:reduction0:conv-mbconv\\+in' is not in space",

@@ -464,7 +464,7 @@ def targets(results: Sequence[Result]) -> Iterator[str]:
 
 
 def _verdict(is_met: bool, text: str) -> str:
-    return f"{'met' if is_met else 'MISSED':<6}{text}"
+    return f"{'met' if is_met else 'MISSED':<7}{text}"
 
 
 def print_table(

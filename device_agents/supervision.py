@@ -112,6 +112,8 @@ class Supervision:
                 self.meter.open(last_beat_s, self.energy_s)
             while not worker.ended:
                 now_s = time.monotonic()
+                if now_s - last_sign_s >= self.silence_s:
+                    raise self._silent()
                 if now_s - last_beat_s >= HEARTBEAT_S:
                     self.emit({"event": "heartbeat", "elapsed_s": now_s - start_s, "phase": self._phase})
                     last_beat_s = now_s
@@ -130,9 +132,6 @@ class Supervision:
                         self.sampler.read(key.fd)
                     elif not self._read_stderr(process):
                         selector.unregister(key.fd)
-                # Last: where this process was stopped itself, signs of life wait in the pipe.
-                if time.monotonic() - last_sign_s >= self.silence_s:
-                    raise self._silent()
 
     def _take_samples(self, now_s: float) -> None:
         taken = [self.sampler.step(now_s), None if self.meter is None else self.meter.step(now_s)]

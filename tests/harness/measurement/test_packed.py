@@ -55,6 +55,7 @@ from device_agents.packed_job import JobDriver
 from device_agents.packed_signs import SessionEvents
 from device_agents.packed_uses import choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
+from device_agents.throttling import POLL_S
 from harness.devices import job_files
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
@@ -764,6 +765,28 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
             kept = [*sessions(store, "contended"), *sessions(store)]
             assert [one.gate["attempt"] for one in kept] == [0, 1]
             assert len({one.process for one in kept}) == 2
+
+
+@pytest.mark.usefixtures("sleeping")
+def test_what_a_device_waited_for_between_its_sessions_is_told_of_them(tmp_path: Path) -> None:
+    """A job may have asked for conditions that home would have known by the worker before."""
+
+    def waited(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        second = [place for place, line in enumerate(lines) if "begin" in line][1] + 1
+        probe = next(line for line in lines if line.get("answer") == "probe") | {"at": lines[second]["at"]}
+        said = probe["said"]
+        hot = probe | {"said": said | {"conditions": said["conditions"] | {"thermal_status": 2}}}
+        return [*lines[:second], hot, probe, *lines[second:]]
+
+    options = replace(SLEEPING, level=Level(name="two", sessions=2, plan=SHORT.plan))
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        ran = Ran(tmp_path, pack(store, tmp_path / "job.zip", options, source=ONE))
+    status, said = run(tmp_path / "job.zip")
+    assert status == 0, said
+    (tmp_path / "home").mkdir()
+    with ran.store(tmp_path / "home") as store:
+        assert take(changed(ran, tmp_path / "waited.zip", waited), store).error is None
+        assert sorted(one.gate["waited_s"] for one in sessions(store)) == [0.0, POLL_S]
 
 
 def test_sessions_on_a_provider_of_which_nothing_is_known_are_told_and_not_passed_over(

@@ -14,7 +14,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -235,9 +234,11 @@ class _Phone:
             self.report(Reconnecting(reason=error.reason))
             if cancel.wait(wait_s):
                 raise Cancelled()
-            with suppress(LinkError):
+            try:
                 self.adb.check()
                 return
+            except LinkError as latest:
+                error = latest
         raise error
 
     def conditions_now(self) -> dict[str, Any]:
@@ -245,15 +246,15 @@ class _Phone:
         return slow_conditions(self.adb) | self.thermal()
 
     def thermal(self) -> dict[str, Any]:
-        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError."""
+        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
         try:
             return {
                 "thermal_status": parse_thermal_status(self.adb.shell(["dumpsys", "thermalservice"]).text)
             }
         except Absent:
             return {}
-        except ValueError as error:  # half an answer, unless it is so again
-            raise LinkError(self.device.who, str(error)) from error
+        except ValueError as error:
+            raise DeviceError(self.device.who, str(error)) from error
 
     def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
         """Run a model so often. Raises: NotAverages, LinkError."""
@@ -263,11 +264,7 @@ class _Phone:
         if cores:
             words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
         done = self.adb.shell(words, timeout_s=CALL_S)
-        try:
-            found = parse_averages(f"{done.text}\n{done.stderr}", runs)
-        except NotAverages:
-            self.adb.check()  # else it is the cable's fault, and no network's
-            raise
+        found = parse_averages(f"{done.text}\n{done.stderr}", runs)
         if use.runtime.provider.startswith("GPU") and not found.is_whole:
             raise NotAverages(
                 f"{use.runtime.provider} does not run the whole model, by what benchmark_model says: that is no latency of it"

@@ -250,15 +250,13 @@ def test_a_phone_that_goes_in_a_run_is_waited_for_and_no_fault_of_the_network(
     monkeypatch: pytest.MonkeyPatch,
     returns: bool,
 ) -> None:
-    says = phone.folder / "says"
-    says.write_text("count=20 curr=11\nINFO: and there it ends\n")
-    run = phone.run
+    run, goes = phone.run, [True]
 
     def run_and_restart(line: str) -> tuple[int, bytes, bytes]:
         done = run(line)
-        if "--graph=" in line and says.exists():
-            says.unlink()
-            server.phones = []
+        if "--graph=" in line and goes:
+            goes.clear()
+            server.phones, server.cuts = [], [100]
             if returns:
                 threading.Timer(0.5, server.phones.append, (phone,)).start()
         return done

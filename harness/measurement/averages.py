@@ -13,10 +13,11 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from device_agents.facts import Absent, parse_machine_id, parse_thermal_status
 from device_agents.names import short_provider
@@ -68,6 +69,7 @@ FEWEST_RUNS, MOST_RUNS = 10, 10_000
 TRIAL_RUNS = 10
 CALL_S = benchmark_model.MOST_S + 60.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 def run_averages(
@@ -110,6 +112,7 @@ def _measure(device: AdbDevice, campaign: CampaignTask, work: LackingSessions) -
     """Measure on a phone that is held. Raises: as `run_averages`."""
     phone, outcome = _Phone(device, campaign.report), campaign.outcome
     phone.open()
+    phone.retried(phone.prepare, campaign.cancel)
     try:
         for use in _uses(device, phone, campaign.source, campaign.options):
             outcome.uses.append(use)
@@ -165,10 +168,13 @@ class _Phone:
     _program: str = field(init=False)
 
     def open(self) -> None:
-        """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
+        """Look for the phone. Raises: DeviceError."""
         self.adb = Adb(self.device.adb, self.device.who)
         self.report(Connecting(by="adb"))
         self.adb.check()
+
+    def prepare(self) -> None:
+        """Put the program there, and ask what the phone is. Raises: ConfigError, DeviceError."""
         path = self.device.program
         try:
             data = path.read_bytes()
@@ -228,7 +234,18 @@ class _Phone:
         except ConfigError as error:
             raise DeviceError(self.device.who, f"{ONLINE} is {said[:80]!r}, no list of cores") from error
 
-    def await_return(self, error: LinkError, cancel: threading.Event) -> None:
+    def retried(self, call: Callable[[], T], cancel: threading.Event) -> T:
+        """Return what a call returns, or, where the phone goes in it, what it returns once adb reaches that again.
+
+        Raises: LinkError where it stays away, or goes again; Cancelled; as `call`.
+        """
+        try:
+            return call()
+        except LinkError as error:  # restarted, or its cable was loose
+            self._await_return(error, cancel)
+            return call()
+
+    def _await_return(self, error: LinkError, cancel: threading.Event) -> None:
         """Wait until adb reaches the phone again. Raises: LinkError where it stays away; DeviceError; Cancelled."""
         for wait_s in RECONNECT_WAITS_S:
             self.report(Reconnecting(reason=error.reason))
@@ -342,11 +359,7 @@ class _Sessions:
             if unit.model.graph_hash in failed:
                 continue
             try:
-                try:
-                    session = self._session(unit.model)
-                except LinkError as error:  # restarted, or its cable was loose
-                    self._phone.await_return(error, self._cancel)
-                    session = self._session(unit.model)
+                session = self._phone.retried(partial(self._session, unit.model), self._cancel)
                 self._store.add_session(session)
                 outcome.measured += 1
                 self._report(SessionDone())

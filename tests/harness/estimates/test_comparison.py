@@ -182,7 +182,7 @@ def test_the_doubt_of_shared_caches_is_in_an_estimate_that_is_compared() -> None
     busy = {"delay_source": "schedstat", "others_busy": 0.9}
     session = make_session(slices, process="one", scheduling=busy)
     reference = ReferenceLatency(
-        configuration=CONFIGURATION, latency_ns=1e6, session_id="", measured_utc="", sd=0.01, never_quiet=True
+        configuration=CONFIGURATION, latency_ns=1e6, measured_utc="", sd=0.01, never_quiet=True
     )
     assert latency_of([session], reference, None, 0.95).estimate.moved == pytest.approx(0.05)
     free = make_session(slices, process="one")

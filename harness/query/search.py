@@ -28,6 +28,7 @@ from space import SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
+from space.text import agreeing, counted
 
 EXHAUSTIVE = "exhaustive"
 
@@ -88,7 +89,7 @@ def search(
     )
     if batch is not None:
         count = min(proxy_pool, int(problem.allowed.sum()))
-        log(f"{proxy_name}: scoring {count} untrained networks on {batch.origin}")
+        log(f"{proxy_name}: scoring {counted(count, 'untrained network')} on {batch.origin}")
         make = proxies_on(columns.config, batch, lambda name, seed, count: None)
         problem = replace(problem, warm_up=make(proxy_name, seed))
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
@@ -167,7 +168,10 @@ def none_found(table: NetworkTable, found: Answer) -> str:
     with_far = replace(table, with_far=True).supported
     far = int((with_far & ~table.supported & is_first(table.config)).sum())
     left_out = (
-        f"; {far:,} networks unlike any measured one are left out: --verify takes them in" if far else ""
+        f"; {counted(far, 'network')} unlike any measured one {agreeing(far, 'is', 'are')} left out: --verify takes "
+        f"{agreeing(far, 'it', 'them')} in"
+        if far
+        else ""
     )
     closest = nearest(table, found.constraints, confident=found.confident)
     if closest is None:

@@ -99,6 +99,21 @@ def test_an_argument_of_one_name_is_of_one_kind_in_all_functions() -> None:
         assert {name: kinds[name] for name in checked if len(kinds[name]) > 1} == {}
 
 
+def test_arguments_may_be_singular_or_plural_and_others_are_told_what_there_is(store: Store) -> None:
+    table = harness.predict(store, devices="made-up", runtimes=["onnxruntime"], thread=2)  # type: ignore[call-arg]
+    assert table.measured.configuration.threads == 2
+    with pytest.raises(ConfigError, match="runtime 'onnx'"):
+        harness.measure("local", "sample:1", store=store, runtime="onnx")  # type: ignore[call-arg]
+    for named in ({"treads": 2}, {"threads": 2, "thread": 2}):
+        with pytest.raises(
+            TypeError, match=r"harness\.predict has no argument '.*did you mean 'threads'.*there are"
+        ):
+            harness.predict(store, **named)
+    found = harness.search_blocks  # which has both
+    with pytest.raises(ConfigError, match="seeds"):
+        found(store, "library", seed=1, seeds="x")  # type: ignore[arg-type]
+
+
 def test_a_name_of_before_stays() -> None:
     assert harness.distil is harness.distill
 

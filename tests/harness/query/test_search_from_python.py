@@ -344,7 +344,7 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
         with pytest.raises(ConfigError, match=message):
             join.join(given, **options)
     missing = join.join({first: 60.0, second: None})
-    assert "1 of 2 rows have no accuracy: they count as missing" in missing.notes
+    assert "1 of 2 rows has no accuracy and counts as missing" in missing.notes
 
 
 def test_a_column_whose_rows_are_numbered_names_no_networks() -> None:

@@ -114,9 +114,9 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
         parts = [f"{counted(standing.met, 'network meets', 'networks meet')} it"]
         if standing.doubtful:
             way = "not counted" if answer.confident else "counted by the estimate"
-            parts.append(f"of {standing.doubtful:,} the interval holds the limit ({way})")
+            parts.append(f"the limit is in the interval of {standing.doubtful:,} ({way})")
         if standing.unknown:
-            parts.append(f"of {standing.unknown:,} it is not known")
+            parts.append(f"{counted(standing.unknown, 'is', 'are')} not known")
         echo(
             f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
         )

@@ -98,6 +98,7 @@ _MODULES = {
     "verify": "harness.query.from_store",
 }
 _PLURAL = re.compile("(ies|es|s|e|y)$")  # what a noun and its plural end in beyond their stem
+_OPTIONS = {"constraint": "limits"}  # of the command line, where an argument is called otherwise
 _FORMER = {"distil": "distill"}  # names of before, which stay
 
 
@@ -121,6 +122,7 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
 
         names = [name for name in function.__annotations__ if name != "return"]
         by_stem = {_PLURAL.sub("", name): name for name in names}
+        by_stem |= {option: name for option, name in _OPTIONS.items() if name in names}
 
         @wraps(function)
         def called(*given: Any, **named: Any) -> Any:

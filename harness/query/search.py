@@ -24,7 +24,7 @@ from search.table.constraints import (
     split_subject,
     unit_of,
 )
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
@@ -175,6 +175,13 @@ def none_found(table: NetworkTable, found: Answer) -> str:
     )
     closest = nearest(table, found.constraints, confident=found.confident)
     if closest is None:
+        apart = np.flatnonzero(~np.isnan(table.accuracy.values) & with_far & ~table.supported).tolist()
+        if apart:  # the caller's own few, mostly
+            return (
+                f"{what}: {counted(len(apart), 'network with an accuracy is', 'networks with an accuracy are')} unlike any "
+                f"measured one and left out, such as {Architecture.from_index(apart[0], table.config)}: measure more of the "
+                "space, or --verify takes them in"
+            )
         unknown = "all of it is known" if limits else "what is asked for is known well enough"
         return f"{what}: of no network with an accuracy {unknown}; measure more{left_out}"
     about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +110,8 @@ def test_arguments_may_be_singular_or_plural_and_others_are_told_what_there_is(s
             TypeError, match=r"harness\.predict has no argument '.*did you mean 'threads'.*there are"
         ):
             harness.predict(store, **named)
+    with pytest.raises(ConfigError, match="constraint 'params'"):  # as on the command line
+        harness.search(harness.join("synthetic"), constraints="params")  # type: ignore[call-arg]
     found = harness.search_blocks  # which has both
     with pytest.raises(ConfigError, match="seeds"):
         found(store, "library", seed=1, seeds="x")  # type: ignore[arg-type]
@@ -331,6 +334,14 @@ def test_every_public_table_has_the_short_form() -> None:
             lambda: harness.results(harness.open_store("sqlite://"), models=[3.5]),
             "3.5 names no network; give its text",
         ),  # type: ignore[list-item]
+        (
+            lambda: harness.measure(
+                "local",
+                [SimpleNamespace(graph_hash="0", architecture="conv")],
+                store=harness.open_store("sqlite://"),
+            ),
+            "a SimpleNamespace names no network; give its text, as in row.architecture",
+        ),
         (lambda: harness.join("synthetic", [object()]), "latencies: object is no latencies of every network"),  # type: ignore[list-item]
         (lambda: harness.predict(None), "store = NoneType: no open store"),  # type: ignore[arg-type]
         (lambda: harness.search("synthetic"), "table = str: no table of accuracies and costs"),  # type: ignore[arg-type]

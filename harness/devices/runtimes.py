@@ -21,6 +21,7 @@ from harness.devices.config import (
 )
 from harness.devices.provider_options import KNOWN, RUNTIME, option_texts
 from space.errors import ConfigError, did_you_mean
+from space.text import counted
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
 # Measured where they are asked for, or where nothing else is: on a CPU litert takes the time that tflite takes.
@@ -133,18 +134,18 @@ def allowed_cores(
         trouble = f"core {absent[0]} is not usable (usable: {_list(usable)}); name others with --cores"
     elif count > len(allowed) and named:
         trouble = (
-            f"{count} threads on {len(named)} named cores {_list(named)}; threads that share a core are noise: "
+            f"{count} threads on {counted(len(named), 'named core')} {_list(named)}; threads that share a core are noise: "
             "name more cores or fewer threads"
         )
     elif count > len(allowed):
         trouble = (
-            f"{count} threads, but its fastest cluster has {len(allowed)} cores {_list(clusters[0])}; "
+            f"{count} threads, but its fastest cluster has {counted(len(allowed), 'core')} {_list(clusters[0])}; "
             "use fewer threads, or name cores with --cores"
         )
     elif count < len(named) and len(kinds) > 1:
         trouble = (
-            f"cores {' and '.join(kinds)} are unlike, and a session of {count} threads would take the quietest of all, now "
-            "these, now those: name cores of one kind, or as many as threads"
+            f"cores {' and '.join(kinds)} are unlike, and a session of {counted(count, 'thread')} would take the quietest of "
+            "all, now these, now those: name cores of one kind, or as many as threads"
         )
     else:
         return allowed, count

@@ -16,6 +16,7 @@ from space import ArchitectureError, Block, SpaceConfig
 from space.chain import Chain
 from space.errors import ConfigError
 from space.segments import Segment, all_segments
+from space.text import agreeing
 
 SHOWN = 3  # absent parts that a message names
 
@@ -58,7 +59,7 @@ def _chain_parts(known: Mapping[Segment, float], config: SpaceConfig, chain: Cha
 def _check_known(known: Mapping[Segment, float], needed: Sequence[Segment], config: SpaceConfig) -> None:
     if absent := [str(segment) for segment in needed if segment not in known]:
         raise ConfigError(
-            f"{len(absent)} of {len(needed)} parts of space {config.name!r} are not measured, "
+            f"{len(absent)} of {len(needed)} parts of space {config.name!r} {agreeing(len(absent), 'is', 'are')} not measured, "
             f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
         )
 

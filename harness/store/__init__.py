@@ -240,11 +240,11 @@ class Store:
         )
 
     def session_count(self, campaign_id: str) -> int:
-        """Return the number of sessions of a campaign, without those that were measured again."""
+        """Return the number of sessions of a campaign, without those that were measured again or are set apart."""
         query = (
             sa.select(sa.func.count())
             .where(SESSIONS.c.campaign_id == campaign_id)
-            .where(SESSIONS.c.purpose.not_in(("throttled", "contended")))
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
         )
         return int(self._read(lambda connection: connection.execute(query).scalar_one()))
 
@@ -259,6 +259,10 @@ class Store:
         except ValueError as error:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
         self._write("session", session, again)
+
+    def set_apart(self, session_id: str) -> None:
+        """Set a session apart, which may itself still wait for the store. Raises: StoreError when that can be kept nowhere."""
+        self._write("apart", {"id": session_id})
 
     def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
         """Keep a network's costs alone in a fresh worker; `again`: they may be there already."""

@@ -107,7 +107,7 @@ def _dtype(number: int) -> str:
     import onnx
 
     try:
-        name = onnx.TensorProto.DataType.Name(number).lower()
+        name = str(onnx.TensorProto.DataType.Name(number)).lower()
     except ValueError:
         return "undefined"
     return {"float": "float32", "double": "float64", "string": "object"}.get(name, name)

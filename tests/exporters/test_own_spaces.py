@@ -175,6 +175,32 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
 
 
+LEVELS = """
+class Level(nn.Module):
+    def __init__(self, channels, level):
+        super().__init__()
+        self.conv, self.level = nn.Conv2d(channels, channels, 1), float(level)
+    def forward(self, x):
+        return torch.tanh(self.conv(x)) + self.level
+def own(i, o, s, *, level=-100):
+    return Level(o, level)
+"""
+
+
+def test_a_fragment_is_calibrated_on_what_each_candidate_before_it_writes(tmp_path: Path) -> None:
+    levels = [100 * level for level in range(-4, 5)]
+    more = "".join(
+        f"c{k} = {{ module = 'own_ops:own', level = {level} }}\n" for k, level in enumerate(levels)
+    )
+    names = [f"c{k}" for k in range(len(levels))]
+    config = small_space(tmp_path, LEVELS, f"[[sites]]\ncandidates = {names}\nrepeat = 3", more)
+    calibration = calibrate(config, Weights.seeded(0))
+    for fragment in all_fragments(config):
+        if fragment.kind == "head" or (fragment.stage or 0) > 0:
+            means = {round(float(x.mean()) / 100) * 100 for (x,) in calibration.inputs[fragment]}
+            assert means == set(levels), str(fragment)
+
+
 RECURRENT = """
 class Rows(nn.Module):
     def __init__(self, channels):

@@ -78,7 +78,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "harness.measurement": (
         *("device_agents.block_plans", "device_agents.facts", "device_agents.names", "device_agents.pacing"),
         "device_agents.throttling",
-        *("space.errors", "space.text"),
+        *("space.assembly", "space.errors", "space.text"),
         *below("harness.measurement"),
     ),
     "harness.store": (
@@ -105,7 +105,7 @@ DOORS: dict[str, tuple[str, ...]] = {
             "device_agents.throttling",
         ),
         "device_agents.runtimes",
-        *("space.errors", "space.plugins", "space.text", "space.text_files"),
+        *("space.assembly", "space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),
         *below("harness.devices"),
     ),

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from device_agents.pacing import Durations, Pace
-from harness.devices.assembly import Assembly
 from harness.devices.config import (
     PACKED,
     Device,
@@ -79,6 +78,7 @@ from harness.measurement.workload import (
 from harness.records import GPU_PROVIDERS, SessionRecord
 from harness.store import Store
 from harness.version import __version__
+from space.assembly import Assembly
 from space.errors import ConfigError, HarnessError
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart

@@ -16,7 +16,6 @@ from typing import Any
 from device_agents.block_plans import BlockPlan
 from device_agents.throttling import Gate, throttle_signs
 from harness.devices.adb.watch import SOURCE
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import marked_slices
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, probe_conditions
@@ -33,6 +32,7 @@ from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import COMPLETE, FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
+from space.assembly import Assembly
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2

@@ -8,12 +8,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from device_agents.pacing import Durations, Pace
 from device_agents.throttling import clock_tier, throttle_signs
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse, version_name
 from harness.records import Configuration, uses_gpu
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.text import counted
 

@@ -19,15 +19,15 @@ from space.indexing import FloatArray, IndexArray, block_indices
 
 @lru_cache(maxsize=64)
 def block_features(config: SpaceConfig) -> FloatArray:
-    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a user's own space (B, ops).
+    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or (B, ops) where no block has two ops.
 
-    In a user's own space the columns count candidates, by site: a candidate is one op, in the last place.
+    Then, as in a user's own space, the columns count the one op, which is in the last place.
 
     Else the columns are: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
     a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum:
     9 columns for the 3 ops of Blox, 27 over its stages. The array is read-only, as those of other features are.
     """
-    if config.chain is not None:
+    if all(block.op0 is None for block in config.blocks):
         return read_only([[float(op == block.op1) for op in config.ops] for block in config.blocks])
     rows = []
     for block in config.blocks:
@@ -45,25 +45,25 @@ def read_only(values: ArrayLike) -> FloatArray:
 
 
 def op_columns(config: SpaceConfig) -> FloatArray:
-    """Return the columns of `block_features` that count ops by slot, shape (B, 2 * ops), or of a user's own space all."""
+    """Return the columns of `block_features` that count ops by slot, shape (B, 2 * ops) or (B, ops)."""
     return block_features(config)[:, : 2 * len(config.ops)]
 
 
 def last_op(config: SpaceConfig) -> slice:
     """Return the places of the columns that count the last op."""
     ops = len(config.ops)
-    return slice(0, ops) if config.chain is not None else slice(ops, 2 * ops)
+    return slice(0, ops) if block_features(config).shape[1] == ops else slice(ops, 2 * ops)
 
 
 @lru_cache(maxsize=64)
 def pair_features(config: SpaceConfig) -> FloatArray:
-    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or of a chain (B, 0).
+    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or (B, 0) of single ops.
 
     The ops of slots 0 and 1 together, then each op with each of the three flags of the wiring: an op may be fused
     with the one after it, or with the sum that it feeds.
     """
     rows, ops = block_features(config), len(config.ops)
-    if config.chain is not None:
+    if rows.shape[1] == ops:
         return read_only(rows[:, :0])
     first, last, flags = rows[:, :ops], rows[:, ops : 2 * ops], rows[:, 2 * ops :]
     pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)

@@ -499,7 +499,7 @@ def rows() -> Target:
     from harness.store.selection import Selection
 
     store = Store("sqlite://", log=lambda _: None)
-    names = ("campaigns", "configurations", "sessions", "failures", "reference_latencies", "recalibrations")
+    names = ("campaigns", "configurations", "sessions", "failures", "recalibrations")
     known = {name: schema.METADATA.tables[name] for name in names}
     _fill(store)
     with store.begin() as connection:

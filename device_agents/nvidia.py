@@ -9,7 +9,7 @@ import ctypes
 import subprocess
 from typing import Any, Callable, Mapping, Sequence
 
-from device_agents.readings import Absent
+from device_agents.facts import Absent
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
 LIMITS = "power.limit,power.default_limit,clocks.applications.graphics,clocks.default_applications.graphics"

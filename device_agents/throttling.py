@@ -111,7 +111,12 @@ def signs_by_sample(
             khz = table(sample.get("freq_khz"))
             signs = throttle_signs(sample)
             signs += slow_cores({core: number(khz.get(str(core))) for core in locked}, locked)
-            signs += clocks_set_anew(before, sample, cores, tier) if is_fixed else []
+            signs += (
+                clocks_set_anew(before, sample, cores, tier)
+                if is_fixed
+                else governors_set_anew(before, sample, cores)
+            )
+            signs += boost_set_anew(before, sample)
             signs += [slower] if (slower := lowered_clock(sample, highest_khz)) else []
             found.append((sample, signs + signs_between(latest, sample)))
             latest = remembered(latest, sample)
@@ -224,6 +229,29 @@ def clocks_set_anew(
         for key, (was, khz) in limits.items()
         if was is not None and khz is not None and khz != was
     ]
+
+
+def governors_set_anew(
+    before: Mapping[str, Any], sample: Mapping[str, Any], cores: Sequence[int]
+) -> list[str]:
+    """Return which of the measured cores have another governor than before; nothing where a sample does not tell."""
+    then, now = table(before.get("governors")), table(sample.get("governors"))
+    return [
+        "core %s has governor %s, before %s" % (core, now[core], then[core])
+        for core in map(str, cores)
+        if core in then and core in now and now[core] != then[core]
+    ]
+
+
+def boost_set_anew(before: Mapping[str, Any], sample: Mapping[str, Any]) -> list[str]:
+    """Return whether boosted clocks were switched on or off meanwhile; nothing where that is not told."""
+    then, now = before.get("boost"), sample.get("boost")
+    is_told = isinstance(then, bool) and isinstance(now, bool)
+    return (
+        ["boosted clocks were switched %s meanwhile" % ("on" if now else "off")]
+        if is_told and now != then
+        else []
+    )
 
 
 def slow_cores(now_khz: Mapping[int, float | None], locked: Mapping[int, float]) -> list[str]:

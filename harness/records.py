@@ -508,17 +508,13 @@ class ReferenceLatency:
     busy, or the core was slow, in every session. `best_paces_ns`: how long a fixed piece of work took at best on these cores
     in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in every session that tells,
     relative, 0 where one was as fast. `core_to_core_ns`: how far apart the cores of several threads were in the quiet sessions,
-    None where not known; `gpu_mhz`: the usual clock of the GPU. `machines`: those that it is of, 0 where that is not known. Older
-    versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the relative standard
-    deviation between them, None from a single one.
+    None where not known; `gpu_mhz`: the usual clock of the GPU. `machines`: those that it is of, 0 where that is not known.
     """
 
     configuration: Configuration
     latency_ns: float
-    session_id: str
     measured_utc: str
     sessions: int = 1
-    spread: float | None = None
     sd: float | None = None
     hour_sd: float | None = None
     visits: int = 0

@@ -35,6 +35,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import random
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -282,15 +283,50 @@ def check_code(config: SpaceConfig) -> None:
     chain = config.chain
     if chain is None:
         return
-    placed = [(chain.stem, config.image_size), (chain.head, chain.shape(None)[2])]
-    placed += [(module, site.size) for site in chain.sites for module in site.candidates]
-    for module, size in placed:
+    for module, size in _placed(chain, config.image_size):
         part = _Part(function=module.function, options=module.options)
         if _traced_once(part, chain.folder, module.given, size) != module.traced:
             raise ArchitectureError(
                 f"space {config.name!r}: {module.function} makes another module now than when the space was read; what was made "
                 "of that space is none of this one: begin anew with the definition as it is now"
             )
+
+
+def learning_digest(config: SpaceConfig) -> str:
+    """Return a text of how a chain's own modules learn, which nothing else of a space tells; empty where it has none of its own.
+
+    The version of torch, and a digest of the modules' graphs in training and of the scales of their fresh weights.
+    """
+    chain = config.chain
+    placed = [] if chain is None else _placed(chain, config.image_size)
+    own = dict.fromkeys(
+        (_Part(function=module.function, options=module.options), module.given, size)
+        for module, size in placed
+        if ":" in module.function
+    )
+    if chain is None or not own:
+        return ""
+    learned = [_learning(part, chain.folder, given, size) for part, given, size in own]
+    return f"torch {version('torch')} {hashlib.sha256(json.dumps(learned).encode()).hexdigest()}"
+
+
+def _learning(part: _Part, folder: str, given: tuple[int, int, int], size: int) -> list[object]:
+    import numpy as np
+
+    from space.tracing import learning_of
+
+    states = random.getstate(), np.random.get_state()
+    try:
+        random.seed(0), np.random.seed(0)
+        return learning_of(_made(part, folder, given, seed=0), (1, given[0], size, size))
+    finally:
+        random.setstate(states[0]), np.random.set_state(states[1])
+
+
+def _placed(chain: Chain, image_size: int) -> list[tuple[Module, int]]:
+    """Return each module of a chain, with the size of the image that it reads."""
+    ends = [(chain.stem, image_size), (chain.head, chain.shape(None)[2])]
+    return ends + [(module, site.size) for site in chain.sites for module in site.candidates]
 
 
 def _median_index(config: Space) -> int:
@@ -478,10 +514,12 @@ def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, in
     return found
 
 
-def _made(part: _Part, folder: str, given: tuple[int, int, int]) -> nn.Module:
+def _made(part: _Part, folder: str, given: tuple[int, int, int], seed: int | None = None) -> nn.Module:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
         return build_module(part.function, part.options, folder, given)
 
 

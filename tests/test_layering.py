@@ -102,6 +102,7 @@ DOORS: dict[str, tuple[str, ...]] = {
             "device_agents.frames",
             "device_agents.gauges",
             "device_agents.names",
+            "device_agents.readings",
             "device_agents.throttling",
         ),
         "device_agents.runtimes",

@@ -190,6 +190,33 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
     return tuple(marks)
 
 
+def stayed_as_set(session: SessionRecord) -> bool:
+    """Return whether a session's last sample says that its device was still set as before it: as far as settings are in files.
+
+    A power mode, and limits of a GPU, are told by programs, which no sample asks.
+    """
+    before = session.conditions_before
+    own = [one for one in session.samples if "source" not in one]
+    last = own[-1] if own else {}
+    khz = {core: table(one) for core, one in table(before.get("freq_khz")).items()}
+    then = {
+        "governors": table(before.get("governors")),
+        **{
+            f"{name}_khz": {core: one[name] for core, one in khz.items() if name in one}
+            for name in ("min", "max")
+        },
+    }
+    cores = [str(core) for core in session.cores]
+    is_same = all(
+        table(last.get(name)).get(core) == values[core]
+        for name, values in then.items()
+        for core in cores
+        if core in values
+    )
+    is_told = not before.get("power_mode") and not session.configuration.uses_gpu
+    return is_same and is_told and last.get("boost") == before.get("boost")
+
+
 def session_signs(session: SessionRecord) -> list[str]:
     """Return the signs of throttling around a session and in the samples within, each once; empty without any."""
     cores = session.cores if session.configuration.clock_tier == "A" else ()

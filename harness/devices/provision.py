@@ -194,14 +194,14 @@ class _Work:
             stdin=json.dumps({**request, "limit_s": limit_s}).encode(),
             timeout_s=limit_s + SURVEY_S,
         )
-        for line in done.stdout.decode("utf-8", "replace").splitlines():
+        for line in done.text.splitlines():
             if line.startswith(_LINE):
                 try:
                     answer = json.loads(line.removeprefix(_LINE))
                 except (ValueError, RecursionError):
                     break
                 return answer if isinstance(answer, dict) else {}
-        said = printable(done.stderr or done.stdout[-200:].decode("utf-8", "replace"))
+        said = printable(done.stderr or done.text[-200:])
         raise DeviceError(self.device.who, f"no answer about packages, status {done.status}: {said}")
 
     def install(self, plan: _Plan, survey: Survey, ways: Sequence[str]) -> Provisioned:

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from device_agents.facts import parse_machine_id
+from device_agents.facts import Absent, parse_machine_id, parse_thermal_status
 from device_agents.names import short_provider
 from harness.devices.adb import benchmark_model
-from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import slow_conditions
@@ -246,14 +245,15 @@ class _Phone:
         return slow_conditions(self.adb) | self.thermal()
 
     def thermal(self) -> dict[str, Any]:
-        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
-        said = self.adb.shell(["dumpsys", "thermalservice"]).stdout.decode("utf-8", "replace")
+        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError."""
         try:
-            return {"thermal_status": parse_thermal(said)}
-        except NotTold:
+            return {
+                "thermal_status": parse_thermal_status(self.adb.shell(["dumpsys", "thermalservice"]).text)
+            }
+        except Absent:
             return {}
-        except ValueError as error:
-            raise DeviceError(self.device.who, str(error)) from error
+        except ValueError as error:  # half an answer, unless it is so again
+            raise LinkError(self.device.who, str(error)) from error
 
     def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
         """Run a model so often. Raises: NotAverages, LinkError."""
@@ -264,7 +264,7 @@ class _Phone:
             words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
         done = self.adb.shell(words, timeout_s=CALL_S)
         try:
-            found = parse_averages(done.stdout.decode("utf-8", "replace") + "\n" + done.stderr, runs)
+            found = parse_averages(f"{done.text}\n{done.stderr}", runs)
         except NotAverages:
             self.adb.check()  # else it is the cable's fault, and no network's
             raise
@@ -275,13 +275,13 @@ class _Phone:
         return found
 
     def _digest_of(self, there: str) -> str:
-        return self.adb.shell(["sha256sum", there]).stdout.decode("utf-8", "replace").split(" ")[0]
+        return self.adb.shell(["sha256sum", there]).text.split(" ")[0]
 
     def _line(self, words: Sequence[str]) -> str:
         done = self.adb.shell(words)
         if done.status != 0:
             raise DeviceError(self.device.who, f"{' '.join(words)}: {done.stderr or f'status {done.status}'}")
-        return done.stdout.decode("utf-8", "replace").strip()
+        return done.text.strip()
 
 
 def _name(text: str) -> str:

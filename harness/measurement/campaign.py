@@ -63,8 +63,6 @@ from harness.measurement.workload import (
 )
 from harness.records import FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
 from harness.store import Store
-from harness.store.maintenance import quarantine
-from harness.store.selection import Selection
 from space.errors import ConfigError, HarnessError
 from space.text import clock, counted
 
@@ -161,7 +159,7 @@ def run_campaign(
     connection = Connection(device, connect(device), owner=new_owner(), wait_s=wait_s, runtimes=likely)
     try:
         campaign.report(Connecting())
-        connection.open(on_progress=campaign.report, cancel=cancel)
+        connection.open(retry=True, on_progress=campaign.report, cancel=cancel)
         work = LackingSessions(device=device.name, options=options, store=store, rng=rng)
         measure_over(connection, campaign, work, Circumstances())
     finally:
@@ -222,7 +220,7 @@ class _CampaignRun:
         self._failed_in_a_row: Counter[int] = Counter()  # by id of the runtime plan, as a packed job counts
         self._expected: dict[tuple[str, str, str, int], tuple[float, ...]] = {}  # outputs, by `Model.key`
         self._told = set[str]()  # configurations with false outputs, models that changed
-        self._counted = set[str]()  # sessions that the outcome tells, by id
+        self._stored: dict[str, bool] = {}  # sessions, by id: whether they count as measured
         self._references_ns: dict[str, float] = {}  # by configuration, as the campaign first knew them
         self._later: tuple[str, ...] = ()  # what has sessions that are not planned yet
         self._further = {
@@ -504,6 +502,7 @@ class _CampaignRun:
         except Unstorable as error:
             assert self._measuring is not None
             return self._kept(unit, self._measuring.failure(unit, "bad-result", str(error)))
+        self._stored[result.session_id] = unit.purpose != "calibration"
         self._failed_in_a_row[key] = 0
         return result
 
@@ -525,19 +524,24 @@ class _CampaignRun:
         """Store a session that is measured again, unless no store could give it back."""
         with suppress(Unstorable):
             self._store.add_session(session, again=self._work.is_record)
+            self._stored[session.session_id] = False
 
-    def _withdraw(self, unit: PlannedSession, session: SessionRecord, failure: Failure) -> None:
+    def _withdraw(self, session: SessionRecord, why: str, failure: Failure | None) -> None:
         """Set a stored session apart and keep the failure that it is, which is none of those in a row. Raises: StoreError."""
-        if left := self._store.settle():
-            raise StoreError(left)
-        try:
-            quarantine(self._store, Selection(sessions=[session.session_id]))
-        except ConfigError:  # no store could give it back, so that it is a failure already
+        if session.session_id not in self._stored:  # no store could give it back: a failure already
             return
-        self._outcome.measured -= session.session_id in self._counted
-        self._store.add_failure(failure, again=self._work.is_record)
-        self._outcome.failures.append(failure)
-        self._note(f"{session.architecture} is set apart: {failure.message}")
+        try:
+            self._store.set_apart(session.session_id)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}; session {session.session_id} of {session.architecture} was {why}: once that is mended, set it apart "
+                f"with 'harness store quarantine {session.session_id}'"
+            ) from error
+        self._outcome.measured -= self._stored[session.session_id]
+        if failure is not None:
+            self._store.add_failure(failure, again=self._work.is_record)
+            self._outcome.failures.append(failure)
+        self._note(f"{session.architecture} is set apart: {why}")
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""
@@ -546,7 +550,6 @@ class _CampaignRun:
             self._report(SessionDone(failure=result.message))
             return
         self._outcome.measured += 1
-        self._counted.add(result.session_id)
         self._outcome.loop_s += result.loop_s
         self._report(SessionDone())
         self._report(Measuring(runtime=unit.use.title, architecture=unit.model.architecture))

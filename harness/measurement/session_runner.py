@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +13,12 @@ from types import MappingProxyType
 from typing import Any
 
 from device_agents.block_plans import BlockPlan
-from device_agents.throttling import Gate, throttle_signs
+from device_agents.throttling import Gate
+from harness.devices.adb.clock import since_boot_ns
 from harness.devices.adb.watch import SOURCE
-from harness.devices.conditions import marked_slices
+from harness.devices.conditions import marked_slices, stayed_as_set
 from harness.devices.config import DEFAULT_PRECISION
-from harness.devices.link import Link, probe_conditions
+from harness.devices.link import Link, beside, probe_conditions
 from harness.devices.trial import find_sensor
 from harness.errors import AgentError, BadResult, Cancelled, LinkError
 from harness.estimates.clean_runs import is_contended
@@ -33,6 +33,7 @@ from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import COMPLETE, FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
 from space.assembly import Assembly
+from space.errors import HarnessError
 
 LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
 RESENDS_A_UNIT = 2
@@ -69,21 +70,16 @@ def now_utc() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def since_boot_s() -> float:
-    """Return a clock that nobody sets, in s; it goes on while this machine is suspended, where the system has such a one."""
-    clock = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
-
-
 def steady_utc() -> Callable[[], str]:
     """Return `now_utc` as it goes on from here by a clock that nobody sets.
 
     Sessions whose clock was set between them would seem to be of several visits of the device, or in another order.
     """
-    begin, begin_s = datetime.fromisoformat(now_utc()), since_boot_s()
+    begin, begin_ns = datetime.fromisoformat(now_utc()), since_boot_ns()
 
     def steady() -> str:
-        return (begin + timedelta(seconds=since_boot_s() - begin_s)).isoformat(timespec="milliseconds")
+        passed = timedelta(microseconds=(since_boot_ns() - begin_ns) / 1e3)
+        return (begin + passed).isoformat(timespec="milliseconds")
 
     return steady
 
@@ -100,17 +96,19 @@ class Circumstances:
     """Names, dates and verdicts of sessions: made here and now by default; by a record where they are read from one.
 
     `session_id`: of a unit at an attempt; `process_id`: of a worker. `set_aside` returns a session that is measured again as it
-    is kept, by its purpose; None of one that is not. `begin` is told which units come next.
+    is kept, by its purpose; None of one that is not. `begin` is told which units come next. `can_ask`: whether the device can be
+    asked for its conditions at any time.
     """
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
     process_id: Callable[[], str] = lambda: str(uuid.uuid4())
     now_utc: Callable[[], str] = field(default_factory=steady_utc)
-    clock_s: Callable[[], float] = time.monotonic
+    clock_s: Callable[[], float] = lambda: since_boot_ns() / 1e9
     set_aside: Callable[[PlannedSession, SessionRecord], SessionRecord | None] = lambda unit, session: (
         replace(session, purpose=trouble) if (trouble := setback(session)) else None
     )
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
+    can_ask: bool = True
 
 
 @dataclass(slots=True)
@@ -140,7 +138,8 @@ class SessionRunner:
     """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
-    throttled or contended and is measured again; `withdraw` takes one that was handed on back, for a failure.
+    throttled or contended and is measured again; `withdraw` takes one that was handed on back, and is told why, and which failure
+    it is instead, if any.
     """
 
     link: Link
@@ -151,13 +150,14 @@ class SessionRunner:
     request: CoreRequest
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
-    withdraw: Callable[[PlannedSession, SessionRecord, Failure], None]
+    withdraw: Callable[[SessionRecord, str, Failure | None], None]
     on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
     setbacks: Counter[str] = field(default_factory=Counter)  # of sessions measured again, by why
     _redos: int = REDOS_A_UNIT
     _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _told: list[Told] = field(default_factory=list)  # of a worker that may have left the device otherwise set
     _is_broken: bool = False  # the link, with which nothing more was asked
     _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
@@ -172,7 +172,11 @@ class SessionRunner:
         self.circumstances.begin(units)
         while units:
             again: list[tuple[PlannedSession, str]] = []
-            self._attempt(units, plan, attempt, partial(self._judge, attempt, again, take))
+            try:
+                self._attempt(units, plan, attempt, partial(self._judge, attempt, again, take))
+            except HarnessError as error:
+                self._doubt("stopped by the user" if isinstance(error, Cancelled) else error.reason)
+                raise
             if any(trouble == "throttled" for _, trouble in again):
                 self.on_progress(Repeating(sessions=len(again), throttled=True, wait_s=REDO_AFTER_S))
                 self.cancel.wait(REDO_AFTER_S)
@@ -218,9 +222,7 @@ class SessionRunner:
             return self.failure(unit, "link-lost", error.reason)
         except AgentError as error:
             return self.failure(unit, error.kind, error.reason)
-        phone, told = self.link.phone, said.get("conditions_before", NOTHING)
-        conditions = told if phone is None else phone.beside(told)
-        if changed := changes(unit.use, self.link.hello, conditions, said):
+        if changed := self._changes(unit, said.get("conditions_before", NOTHING), said):
             return self._changed(unit, changed)
         # Of an agent of before none is told.
         if "output" in said and (
@@ -278,6 +280,8 @@ class SessionRunner:
             builder, job = self._prepare_blocks(unit, plan, sensor)
             answer = self.link.client.run_blocks(job, self._watcher(unit, builder))
             after = answer.get("conditions_after", NOTHING)
+            if after and unit.purpose == "energy" and (changed := self._changes(unit, after, builder.began)):
+                return None, self._changed(unit, changed)
         except Cancelled:
             if builder is None or not builder.has_runs:
                 raise
@@ -332,9 +336,7 @@ class SessionRunner:
                 raise Cancelled()
             builder.add(event)
             if event["event"] == "began":
-                phone, conditions = self.link.phone, builder.conditions
-                told = conditions if phone is None else phone.beside(conditions)
-                if changed := changes(unit.use, self.link.hello, told, event):
+                if changed := self._changes(unit, builder.conditions, event):
                     raise Changed(changed)
                 self._judge_outputs(unit, event)
             if event["event"] in ("began", "block"):
@@ -346,6 +348,12 @@ class SessionRunner:
         self._is_distrusted = False
         self._conditions = None
         return on_event
+
+    def _changes(
+        self, unit: PlannedSession, conditions: Mapping[str, Any], measured: Mapping[str, Any]
+    ) -> str:
+        """Describe how the device is no longer as the campaign found it, by its conditions and what it measured with."""
+        return changes(unit.use, self.link.hello, beside(self.link, conditions), measured)
 
     def _judge_outputs(self, unit: PlannedSession, began: Mapping[str, Any]) -> None:
         """Check the outputs that a worker told before its blocks. Raises: FalseOutput."""
@@ -392,9 +400,12 @@ class SessionRunner:
     def _attempt(self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take) -> None:
         """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
         left = _Left(list(units), take)
-        while left.units:
+        while left.units or self._told:
             if self.cancel.is_set():
                 raise Cancelled()
+            if self._told:
+                self._look_after()
+                continue
             try:
                 if left.remedy is not None:  # here, since the link may break in it, too
                     left.remedy()
@@ -477,37 +488,55 @@ class SessionRunner:
             "request": self.request.method,
         }
         self._is_distrusted = False
-        told: list[Told] = []
-        summary = self.link.client.run(job, partial(self._take_event, units, builder, take, told))
+        summary = self.link.client.run(job, partial(self._take_event, units, builder, take))
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
         is_known = isinstance(conditions, Mapping) and not self._is_distrusted
         self._conditions = conditions if is_known else None
         if isinstance(conditions, Mapping):
-            self._withdraw_changed(told, conditions)
+            self._withdraw_changed(conditions)
 
-    def _withdraw_changed(self, told: Sequence[Told], conditions: Mapping[str, Any]) -> None:
-        """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that.
+    def _look_after(self) -> None:
+        """Ask what a worker that broke off left the device set to. Raises: DeviceError when it cannot be reached again."""
+        if not self.circumstances.can_ask:
+            return self._doubt("its worker broke off")
+        for is_last in (False, True):
+            try:
+                self._conditions = probe_conditions(self.link)
+                self._withdraw_changed(self._conditions)
+                return
+            except AgentError as error:
+                return self._doubt(error.reason)
+            except LinkError as error:
+                self.link.reopen(self.on_progress, self.cancel)
+                if is_last:
+                    self._doubt(error.reason)
 
-        A device that holds itself back then has other limits: its samples tell that.
-        """
-        after = conditions if self.link.phone is None else self.link.phone.beside(conditions)
-        if throttle_signs(after):
-            return
+    def _withdraw_changed(self, conditions: Mapping[str, Any]) -> None:
+        """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
+        told, self._told = self._told, []
         for unit, session, event in told:
-            if changed := changes(unit.use, self.link.hello, after, event):
-                self.withdraw(unit, session, self._changed(unit, changed))
+            if changed := self._changes(unit, conditions, event):
+                failure = self._changed(unit, changed)
+                self.withdraw(session, failure.message, failure)
+
+    def _doubt(self, why: str) -> None:
+        """Withdraw the sessions of a worker that nobody can ask after any more, unless their samples tell how it was set."""
+        told, self._told = self._told, []
+        for _, session, _ in told:
+            if not stayed_as_set(session):
+                unknown = "whether the device was still set as the campaign found it is not known"
+                self.withdraw(session, f"{unknown} ({why}); measure it again", None)
 
     def _take_event(
         self,
         units: Sequence[PlannedSession],
         builder: SessionBuilder,
         take: Take,
-        told: list[Told],
         event: Mapping[str, Any],
     ) -> None:
-        """Take in a worker's event, and hand on what came of a unit with its last one, noting it in `told`.
+        """Take in a worker's event, and hand on what came of a unit with its last one.
 
         Raises: Cancelled; as `SessionBuilder`.
         """
@@ -523,7 +552,7 @@ class SessionRunner:
                 result = self.link.phone.joined(result)
             changed = changes(unit.use, self.link.hello, result.conditions_before, event)
             if not changed:
-                told.append((unit, result, event))
+                self._told.append((unit, result, event))
             take(unit, self._changed(unit, changed) if changed else result)
 
     def _job(self, use: RuntimePlan, cores: Sequence[int]) -> dict[str, Any]:
@@ -579,8 +608,8 @@ class SessionRunner:
         link, known = self.link, self._conditions
         if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
             known = probe_conditions(link)
-        elif link.phone is not None:
-            known = link.phone.beside(known)
+        else:
+            known = beside(link, known)
         return self.gate.wait(
             heeded(known),
             lambda: heeded(probe_conditions(link)),

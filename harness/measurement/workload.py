@@ -243,23 +243,27 @@ def changes(
     pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found["provider"], configuration.provider),
-        ("clock tier", clock_tier(conditions, cores), configuration.clock_tier),
     ]
+    # A device that holds itself back has other limits, and its session is measured again.
+    is_free = not throttle_signs(conditions)
+    if is_free:
+        pairs.append(("clock tier", clock_tier(conditions, cores), configuration.clock_tier))
     if use.machine_id and conditions.get("machine_id"):
         pairs.append(("machine", conditions["machine_id"], use.machine_id))
     has_gpu = configuration.uses_gpu
     unread = conditions.get("probe_errors", {})
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
-        # A device that holds itself back has other limits, and its session is measured again.
         is_read = not any(
             probe in unread and name in configuration.environment for probe, name in READ_BY.items()
         )
-        if is_read and not throttle_signs(conditions):
+        if is_read:
+            words = configuration.environment.split(" ")
+            then = [word for word in words if is_free or not word.startswith((LOCKED, LIMITED))]
             # Of cores that are set to unlike clocks a session may have any.
-            is_set = any(name in configuration.environment for name in (LOCKED, LIMITED))
+            is_set = is_free and any(word.startswith((LOCKED, LIMITED)) for word in words)
             now = environment_line(hello, conditions, has_gpu, cores if is_set else ())
-            pairs.append(("environment", now, configuration.environment))
+            pairs.append(("environment", now, " ".join(then)))
     if not set(cores) <= set(configuration.cores):
         pairs.append(("cores", cores, list(configuration.cores)))
     return ", ".join(

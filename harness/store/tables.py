@@ -57,7 +57,7 @@ SESSIONS = sa.Table(
     sa.Column("agent_digest", sa.String(64)),
     sa.Column("purpose", sa.Text),
     sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.documents
-    # What pools the reference's latency without reading raw samples; NULL in rows of before schema 0003.
+    # What pools the reference's latency without reading raw samples; NULL where nothing tells it.
     sa.Column("reference_ns", sa.Float),
     sa.Column("process", sa.Text),
     sa.Column("others_busy", sa.Float),  # NULL where not known, and before schema 0004
@@ -103,18 +103,6 @@ BLOCK_RUNS = sa.Table(
     sa.Column("started_utc", sa.Text),
     sa.Column("ended", sa.Text),
     sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.documents
-)
-
-REFERENCE_LATENCIES = sa.Table(
-    "reference_latencies",
-    METADATA,
-    sa.Column("id", sa.Integer, primary_key=True),  # of versions before schema 0003: the last one is in use
-    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
-    sa.Column("latency_ns", sa.Float),
-    sa.Column("session_id", sa.String(36), sa.ForeignKey("sessions.id")),
-    sa.Column("measured_utc", sa.Text),
-    sa.Column("sessions", sa.Integer),
-    sa.Column("spread", sa.Float),
 )
 
 RECALIBRATIONS = sa.Table(

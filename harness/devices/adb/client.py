@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from device_agents.readings import Flood, run_bounded
 from harness.devices.destination import check_serial
 from harness.devices.transports.contract import MAX_OUTPUT_BYTES, CompletedCommand
 from harness.errors import DeviceError, LinkError
@@ -90,8 +91,7 @@ class Adb:
 
     def script(self, script: str, *arguments: str, timeout_s: float = SHELL_TIMEOUT_S) -> str:
         """Return the output of a shell script on the phone. Raises: as `shell`."""
-        done = self.shell(["sh", "-c", script, "harness", *arguments], timeout_s=timeout_s)
-        return done.stdout.decode("utf-8", "replace")
+        return self.shell(["sh", "-c", script, "harness", *arguments], timeout_s=timeout_s).text
 
     def push(self, path: Path, there: str) -> None:
         """Copy a file to the phone. Raises: LinkError."""
@@ -116,7 +116,7 @@ class Adb:
         done = self._run(arguments, timeout_s)
         if done.status != 0:
             raise LinkError(self._who, f"adb: {_first_line(done.stderr) or f'status {done.status}'}")
-        return done.stdout.decode("utf-8", "replace")
+        return done.text
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> CompletedCommand:
         program = shutil.which("adb")
@@ -127,22 +127,17 @@ class Adb:
                 "(Debian: apt install adb; macOS: brew install android-platform-tools), or leave out adb = ...",
             )
         try:
-            done = subprocess.run(
-                [program, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-                start_new_session=True,  # Ctrl-C is the harness's to handle
-            )
+            done = run_bounded([program, *arguments], timeout_s, MAX_OUTPUT_BYTES)
         except subprocess.TimeoutExpired as error:
             raise LinkError(
                 self._who, f"adb did not answer within {timeout_s:g} s; is its cable loose?"
             ) from error
+        except Flood as error:
+            raise DeviceError(
+                self._who, f"the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes"
+            ) from error
         except OSError as error:
             raise DeviceError(self._who, f"{program} cannot be started: {error.strerror}") from error
-        if len(done.stdout) > MAX_OUTPUT_BYTES:
-            raise DeviceError(self._who, f"the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes")
         return CompletedCommand(
             status=done.returncode, stdout=done.stdout, stderr=done.stderr.decode("utf-8", "replace").strip()
         )

@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
+from device_agents.facts import Absent, parse_thermal_status
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
     SAVERS,
-    NotTold,
     check_discharging,
     parse_battery,
     parse_battery_saver,
@@ -26,10 +26,9 @@ from harness.devices.adb.answers import (
     parse_release,
     parse_screen,
     parse_temperatures,
-    parse_thermal,
 )
 from harness.devices.adb.client import Adb
-from harness.devices.adb.clock import ClockOffset
+from harness.devices.adb.clock import ClockOffset, since_boot_ns
 from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
 from harness.devices.answers import check_told
 from harness.errors import DeviceError, LinkError
@@ -107,7 +106,7 @@ class PhoneWatch:
         *,
         fixed: bool,
         offset: Callable[[], ClockOffset],
-        now_ns: Callable[[], int] = time.perf_counter_ns,
+        now_ns: Callable[[], int] = since_boot_ns,
         period_s: float = PERIOD_S,
         silence_s: float = SILENCE_S,
     ) -> None:
@@ -211,7 +210,7 @@ class PhoneWatch:
             dated = self._dated(tick, READINGS_ERROR * settle_s * 1e9)
             try:
                 uw = gauge_power_uw(tick.values, tick.absent)
-            except (NotTold, ValueError) as error:
+            except (Absent, ValueError) as error:
                 trouble = str(error)
                 continue
             if dated is not None:
@@ -219,7 +218,7 @@ class PhoneWatch:
         try:
             for conditions in (self._before, after):
                 check_unplugged(conditions, conditions.get("absent", {}))
-        except NotTold as error:
+        except Absent as error:
             trouble, readings = str(error), []
         if trouble or not readings:
             after.setdefault("absent", {})["gauge"] = trouble or "none of its readings was dated well enough"
@@ -298,7 +297,7 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
         return parse_told(adb.script(_GAUGE + _END))
 
     def latest() -> int | None:
-        with suppress(DeviceError, NotTold, ValueError):
+        with suppress(DeviceError, Absent, ValueError):
             return gauge_current_ua(*look())
         return None
 
@@ -306,7 +305,7 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
         check_unplugged(*parse_told(adb.script(_BATTERY + _END)))
         gauge_power_uw(*look())
         update_s = find_update_s(latest, clock_s)
-    except (DeviceError, NotTold, ValueError) as error:
+    except (DeviceError, Absent, ValueError) as error:
         return {"reasons": [f"battery by adb: {error}"]}
     sensor = {
         "kind": "battery",
@@ -322,26 +321,26 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
 
 
 def check_unplugged(values: Mapping[str, Any], absent: Mapping[str, str]) -> None:
-    """Check that the battery's service tells of no charger. Raises: NotTold, also where it tells nothing."""
+    """Check that the battery's service tells of no charger. Raises: Absent, also where it tells nothing."""
     if "battery" not in values:
         reason = absent.get("battery") or absent.get("adb") or "its battery's service told nothing"
-        raise NotTold(f"whether the phone is plugged in is not known: {reason}")
+        raise Absent(f"whether the phone is plugged in is not known: {reason}")
     check_discharging(DISCHARGING, values["battery"]["powered_by"])
 
 
 def gauge_current_ua(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
-    """Return the current of what a gauge told, by /sys or else by the battery's service. Raises: NotTold."""
+    """Return the current of what a gauge told, by /sys or else by the battery's service. Raises: Absent."""
     if "gauge" in values:
         return int(values["gauge"]["current_ua"])
     if "current_ua" in values:
         return int(values["current_ua"])
-    raise NotTold(
+    raise Absent(
         "; ".join(absent.get(name, "") for name in ("adb", "gauge", "current_ua") if absent.get(name))
     )
 
 
 def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
-    """Return the power in uW that a phone's battery gives. Raises: NotTold where that is not all it takes; ValueError."""
+    """Return the power in uW that a phone's battery gives. Raises: Absent where that is not all it takes; ValueError."""
     current_ua = gauge_current_ua(values, absent)
     if "gauge" in values:
         return battery_power_uw(current_ua, values["gauge"]["voltage_uv"])
@@ -365,7 +364,7 @@ def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
         try:
             if (value := parse(parts[name])) != {}:
                 values[key] = check_told(key, value)
-        except (NotTold, ValueError) as error:
+        except (Absent, ValueError) as error:
             absent[key] = str(error)
     return values, absent
 
@@ -390,7 +389,7 @@ def _word(text: str, known: tuple[str, ...]) -> str:
 
 _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "guard": ("fixed_performance", lambda text: _word(text, ("on", "off")) == "on"),
-    "thermal": ("thermal_status", parse_thermal),
+    "thermal": ("thermal_status", parse_thermal_status),
     "temperatures": ("temps_c", parse_temperatures),
     "clocks": ("freq_khz", parse_clocks),
     "gauge": ("gauge", parse_gauge),

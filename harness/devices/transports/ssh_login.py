@@ -8,8 +8,10 @@ import os
 import shlex
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import final
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,6 +25,38 @@ AGENT_TIMEOUT_S = 5.0  # for the list of its keys
 SIGN_TIMEOUT_S = 30.0  # its owner may have to allow it, or to touch a key
 _OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _MAX_KEY_BYTES = 1 << 20
+_MAX_ANSWER_BYTES, _MAX_KEYS = 1 << 18, 2048  # of the SSH agent: OpenSSH's own limits
+
+
+@final
+class _BoundedAgent(paramiko.agent.AgentSSH):
+    """An SSH agent within bounds: paramiko takes any size and any number of keys, however slowly they come."""
+
+    def _send_message(self, msg: bytes) -> tuple[int, paramiko.Message]:
+        kind, answer = super()._send_message(msg)  # type: ignore[misc]
+        if kind == paramiko.agent.SSH2_AGENT_IDENTITIES_ANSWER:
+            count = int.from_bytes(answer.asbytes()[1:5], "big")
+            if count > _MAX_KEYS:
+                raise paramiko.SSHException(f"it claims to have {count} keys")
+        return kind, answer
+
+    def _read_all(self, wanted: int) -> bytes:
+        if wanted > _MAX_ANSWER_BYTES:
+            raise paramiko.SSHException(f"it announces an answer of {wanted} bytes")
+        connection: socket.socket = self._conn  # type: ignore[attr-defined]
+        timeout_s, answer = connection.gettimeout(), b""
+        assert timeout_s is not None
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            while len(answer) < wanted:
+                connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+                piece = connection.recv(wanted - len(answer))
+                if not piece:
+                    raise paramiko.SSHException("it hung up")
+                answer += piece
+        finally:
+            connection.settimeout(timeout_s)
+        return answer
 
 
 class KeyFailed(Exception):
@@ -151,7 +185,7 @@ def _agent(host: SshHost, notes: list[str]) -> paramiko.agent.AgentSSH | None:
         text = os.environ.get(text.removeprefix("$"), "")
     if not text:
         return None
-    agent = paramiko.agent.AgentSSH()
+    agent = _BoundedAgent()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(AGENT_TIMEOUT_S)
     try:

@@ -94,8 +94,16 @@ def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...
     parts = {
         part: _given_part(one, f"task: {part}") for part, one in cast(Mapping[str, OnePart], named).items()
     }
-    names = next((names for one in named.values() if (names := getattr(one, "classes", None))), None)
-    return checked_classes(names, parts, "task"), parts
+    told = {part: np.asarray(getattr(one, "classes", ()), object).tolist() for part, one in named.items()}
+    said = {part: names for part, names in told.items() if names}
+    first = next(iter(said), "")
+    for part, names in said.items():
+        if names != said[first]:
+            raise ConfigError(
+                f"task: the classes of {part} are {shown(names)}, those of {first} {shown(said[first])}: a label would be of one "
+                "class here and of another there; give all parts the same classes in the same order"
+            )
+    return checked_classes(said.get(first), parts, "task"), parts
 
 
 def _given_part(given: OnePart, what: str) -> Images:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,13 +86,15 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Im
 
 
 def tell_repeats(task: Task, log: Log) -> None:
-    """Report validation and test images that are, pixel by pixel, training images too."""
-    trained_on = set(map(_pixels_hash, task.train.images))
-    for part, what in (("val", "validate"), ("test", "test")):
-        images = getattr(task, part).images
-        if count := sum(_pixels_hash(one) in trained_on for one in images):
+    """Report images of a part that are, pixel by pixel, in another part, too: those of train, of val, then of test."""
+    uses = {"train": "train", "val": "validate", "test": "test"}
+    hashes = {part: list(map(_pixels_hash, getattr(task, part).images)) for part in uses}
+    for former, part in combinations(uses, 2):
+        known = set(hashes[former])
+        if count := sum(one in known for one in hashes[part]):
             log(
-                f"{task.name}: {count:,} of {counted(len(images), 'image')} to {what} are among those to train, too"
+                f"{task.name}: {count:,} of {counted(len(hashes[part]), 'image')} to {uses[part]} are among those to "
+                f"{uses[former]}, too"
             )
 
 

@@ -30,7 +30,6 @@ REFERENCE_NS = 10_000_000
 REFERENCE = ReferenceLatency(
     configuration=CONFIGURATION,
     latency_ns=float(REFERENCE_NS),
-    session_id="",
     measured_utc="2024-05-01T00:00:00.000+00:00",
 )
 NOISE = np.random.default_rng(1).normal(0, 0.002, 40)

@@ -240,7 +240,9 @@ def test_a_device_that_was_changed_under_a_worker_is_told_at_each_import(
 
     path = changed(ran, tmp_path / "moved.zip", change)
     for _ in range(2):
-        assert [one.kind for one in take(path, store).failures] == ["conditions-changed"] * 2
+        outcome = take(path, store)
+        assert [one.kind for one in outcome.failures] == ["conditions-changed"] * 2
+        assert (outcome.measured, outcome.reused) == (0, 0)
         assert len(store.failures()) == 2 and sessions(store) == []
 
 

@@ -196,3 +196,17 @@ def test_a_forwarding_leads_to_the_phones_port_and_ends(adb: Adb, phone: Phone, 
 def test_the_version_is_the_programs_own(adb: Adb) -> None:
     assert adb.version()[0].isdigit()
     assert shutil.which("adb")
+
+
+def test_a_phone_that_never_stops_writing_is_given_up_before_it_fills_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "adb"
+    program.write_text("#!/bin/sh\nexec yes\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(
+        DeviceError, match="device 'pixel': the phone's shell wrote more than 1048576 bytes"
+    ) as caught:
+        Adb(SERIAL, "device 'pixel'").shell(["logcat"], timeout_s=20)
+    assert type(caught.value) is DeviceError

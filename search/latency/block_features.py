@@ -7,14 +7,13 @@ space is `stages` columns of B contributions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from space import SpaceConfig
-from space.indexing import FloatArray, IndexArray, block_indices
+from space.indexing import FloatArray, IndexArray
 
 
 @lru_cache(maxsize=64)
@@ -42,11 +41,6 @@ def read_only(values: ArrayLike) -> FloatArray:
     array = np.array(values, dtype=np.float64)
     array.flags.writeable = False
     return array
-
-
-def op_columns(config: SpaceConfig) -> FloatArray:
-    """Return the columns of `block_features` that count ops by slot, shape (B, 2 * ops) or (B, ops)."""
-    return block_features(config)[:, : 2 * len(config.ops)]
 
 
 def last_op(config: SpaceConfig) -> slice:
@@ -103,11 +97,6 @@ def rows_of(table: FloatArray, choices: IndexArray) -> FloatArray:
     return table[choices].reshape(len(choices), -1)
 
 
-def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
-    """Return op counts by slot and wiring of each stage, shape (n, stages * (2 * ops + 3)); 27 numbers for Blox."""
-    return rows_of(block_features(config), block_indices(config, indices))
-
-
 def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
     """Return the effect of each block in each stage on the mean of `values` over the space, shape (stages, B).
 
@@ -124,9 +113,4 @@ def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
 
 def stage_means(config: SpaceConfig, table: FloatArray) -> FloatArray:
     """Return the mean over the space of the features of each stage's block, (stages, F), from a table of blocks (B, F)."""
-    return np.stack([rows_there(table, places).mean(axis=0) for places in config.choices])
-
-
-def rows_there(table: FloatArray, places: Sequence[int]) -> FloatArray:
-    """Return the rows of some blocks of a table; for all blocks the table itself, so that not even rounding differs."""
-    return table if len(places) == len(table) else table[list(places)]
+    return np.stack([table[list(places)].mean(axis=0) for places in config.choices])

@@ -52,18 +52,18 @@ def fitting_cores(hello: Mapping[str, Any], named: Sequence[int], threads: int) 
         trouble = "core %d is not usable (usable: %s); name others with --cores" % (absent[0], listed(usable))
     elif threads > len(allowed) and named:
         trouble = (
-            "%d threads on %d named cores %s; threads that share a core are noise: name more cores or fewer threads"
-            % (threads, len(named), listed(named))
+            "%d threads on %s %s; threads that share a core are noise: name more cores or fewer threads"
+            % (threads, counted(len(named), "named core"), listed(named))
         )
     elif threads > len(allowed):
         trouble = (
-            "%d threads, but its fastest cluster has %d cores %s; use fewer threads, or name cores with --cores"
-            % (threads, len(allowed), listed(clusters[0]))
+            "%d threads, but its fastest cluster has %s %s; use fewer threads, or name cores with --cores"
+            % (threads, counted(len(allowed), "core"), listed(clusters[0]))
         )
     elif threads < len(named) and len(kinds) > 1:
         trouble = (
-            "cores %s are unlike, and a session of %d threads would take the quietest of all, now these, now those: name cores "
-            "of one kind, or as many as threads" % (" and ".join(kinds), threads)
+            "cores %s are unlike, and a session of %s would take the quietest of all, now these, now those: name cores "
+            "of one kind, or as many as threads" % (" and ".join(kinds), counted(threads, "thread"))
         )
     else:
         return allowed
@@ -73,3 +73,8 @@ def fitting_cores(hello: Mapping[str, Any], named: Sequence[int], threads: int) 
 def listed(cores: Iterable[int]) -> str:
     """Return cores in words."""
     return ",".join(map(str, cores))
+
+
+def counted(count: int, singular: str) -> str:
+    """Return a number with what it counts."""
+    return "%d %s%s" % (count, singular, "" if count == 1 else "s")

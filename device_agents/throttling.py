@@ -111,12 +111,8 @@ def signs_by_sample(
             khz = table(sample.get("freq_khz"))
             signs = throttle_signs(sample)
             signs += slow_cores({core: number(khz.get(str(core))) for core in locked}, locked)
-            signs += (
-                clocks_set_anew(before, sample, cores, tier)
-                if is_fixed
-                else governors_set_anew(before, sample, cores)
-            )
-            signs += boost_set_anew(before, sample)
+            signs += clocks_set_anew(before, sample, cores, tier) if is_fixed else []
+            signs += switched(before, sample, () if is_fixed else cores)
             signs += [slower] if (slower := lowered_clock(sample, highest_khz)) else []
             found.append((sample, signs + signs_between(latest, sample)))
             latest = remembered(latest, sample)
@@ -206,11 +202,14 @@ def heeded(conditions: Mapping[str, Any], uses_gpu: bool) -> dict[str, Any]:
     return {key: value for key, value in conditions.items() if key != "gpus" or uses_gpu}
 
 
-def clock_limits_khz(told: Mapping[str, Any]) -> dict[str, float]:
-    """Return the highest clock that each core may run at, in conditions or a sample of them; nothing for what is no number."""
-    limits = told.get("max_khz")  # of a sample
+def clock_limits_khz(told: Mapping[str, Any], which: str = "max") -> dict[str, float]:
+    """Return the highest clock (or the lowest, `min`) that each core may run at, in conditions or a sample of them.
+
+    Nothing for what is no number.
+    """
+    limits = told.get(which + "_khz")  # of a sample
     if limits is None:
-        limits = {core: table(one).get("max") for core, one in table(told.get("freq_khz")).items()}
+        limits = {core: table(one).get(which) for core, one in table(told.get("freq_khz")).items()}
     return {core: khz for core, khz in table(limits).items() if type(khz) in (int, float)}
 
 
@@ -253,27 +252,18 @@ def clocks_set_anew(
     ]
 
 
-def governors_set_anew(
-    before: Mapping[str, Any], sample: Mapping[str, Any], cores: Sequence[int]
-) -> list[str]:
-    """Return which of the measured cores have another governor than before; nothing where a sample does not tell."""
+def switched(before: Mapping[str, Any], sample: Mapping[str, Any], cores: Sequence[int]) -> list[str]:
+    """Return which cores' governors, and whether boosted clocks, were set anew; nothing where a sample does not tell."""
     then, now = table(before.get("governors")), table(sample.get("governors"))
-    return [
+    signs = [
         "core %s has governor %s, before %s" % (core, now[core], then[core])
         for core in map(str, cores)
         if core in then and core in now and now[core] != then[core]
     ]
-
-
-def boost_set_anew(before: Mapping[str, Any], sample: Mapping[str, Any]) -> list[str]:
-    """Return whether boosted clocks were switched on or off meanwhile; nothing where that is not told."""
-    then, now = before.get("boost"), sample.get("boost")
-    is_told = isinstance(then, bool) and isinstance(now, bool)
-    return (
-        ["boosted clocks were switched %s meanwhile" % ("on" if now else "off")]
-        if is_told and now != then
-        else []
-    )
+    boosted = sample.get("boost")
+    if isinstance(boosted, bool) and before.get("boost") is (not boosted):
+        signs.append("boosted clocks were switched %s meanwhile" % ("on" if boosted else "off"))
+    return signs
 
 
 def slow_cores(now_khz: Mapping[int, float | None], locked: Mapping[int, float]) -> list[str]:

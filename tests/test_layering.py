@@ -83,7 +83,7 @@ DOORS: dict[str, tuple[str, ...]] = {
             "device_agents.core_gate",
         ),
         *("device_agents.facts", "device_agents.names", "device_agents.pacing", "device_agents.throttling"),
-        *("space.errors", "space.text"),
+        *("space.assembly", "space.errors", "space.text"),
         *below("harness.measurement"),
     ),
     "harness.store": (
@@ -113,7 +113,7 @@ DOORS: dict[str, tuple[str, ...]] = {
             "device_agents.throttling",
         ),
         "device_agents.runtimes",
-        *("space.errors", "space.plugins", "space.text", "space.text_files"),
+        *("space.assembly", "space.errors", "space.plugins", "space.text", "space.text_files"),
         *("space.system_errors", "space.user_paths"),
         *below("harness.devices"),
     ),

@@ -26,6 +26,7 @@ from harness.devices.transports import open_transport
 from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, find_sensor, try_forms, try_runtime
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
+from space.text import counted
 
 FREE_BYTES = 200 << 20  # both formats' weights, a model being assembled, and room
 EDGE_TPU = "EdgeTPU"  # a provider of tflite
@@ -416,7 +417,7 @@ def _conditions(device: Device, hello: Mapping[str, Any], conditions: Mapping[st
     load, count = conditions.get("load_1m"), len(hello["cores"])
     if load is not None:
         remedy = "stop what else runs on the device" if load > BUSY_SHARE * count else ""
-        checks.append(_check("load", f"{load:.2f} over {count} cores", remedy))
+        checks.append(_check("load", f"{load:.2f} over {counted(count, 'core')}", remedy))
     for sign in throttle_signs(conditions, cores if tier == "A" else ()):
         remedy = f"{throttle_remedy([sign])}; a campaign waits until this is gone, 5 minutes at most"
         checks.append(_check("throttled", sign, remedy))

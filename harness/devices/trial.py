@@ -16,10 +16,10 @@ from math import hypot
 from typing import Any
 
 from device_agents.block_plans import BlockPlan, why_no_energy
-from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import AgentError
+from space.assembly import Assembly
 
 TOLERANCE = 2e-3  # relative: accelerators compute in half precision or TF32
 SILENCE_S = 20.0

@@ -16,7 +16,6 @@ from typing import Any
 
 from device_agents.attempts import REDOS
 from device_agents.pacing import Durations, Pace
-from harness.devices.assembly import Assembly
 from harness.devices.config import (
     PACKED,
     Device,
@@ -66,6 +65,7 @@ from harness.measurement.workload import (
 from harness.records import SessionRecord
 from harness.store import Store
 from harness.version import __version__
+from space.assembly import Assembly
 from space.errors import ConfigError, HarnessError
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart

@@ -18,7 +18,6 @@ from device_agents.core_gate import CoreGate, Hopeless, QuietCores
 from device_agents.throttling import Gate
 from harness.devices.adb.clock import since_boot_ns
 from harness.devices.adb.watch import SOURCE
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import signs_of_samples, stayed_as_set
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, beside, probe_conditions
@@ -34,6 +33,7 @@ from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import COMPLETE, FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
+from space.assembly import Assembly
 from space.errors import HarnessError
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -10,12 +10,12 @@ from device_agents.choices import version_name
 from device_agents.names import may_use_gpu
 from device_agents.pacing import Durations, Pace
 from device_agents.throttling import clock_tier, throttle_signs
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
 from harness.devices.runtimes import RuntimeUse
 from harness.records import Configuration
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.text import counted
 

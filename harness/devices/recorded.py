@@ -100,6 +100,14 @@ class RecordedLink:
         """Let the clock go on, as where the client waits for what the device waited for."""
         self._clock_s += seconds
 
+    def is_next(self, verb: str) -> bool:
+        """Return whether the record goes on with an answer to a verb, whatever notes come before it."""
+        while (entry := self._peek()) is not None:
+            if entry.begin or entry.run or entry.end or entry.answer:
+                return entry.answer == verb
+            self._take()
+        return False
+
     def _peek(self) -> Entry | None:
         if self._ahead is None:
             self._ahead = next(self._entries, None)

@@ -145,39 +145,56 @@ class Gate:
 
     A wait that ran out in vain is not repeated, for some boards settle warmer and some supplies never suffice: the temperatures
     that it ended with count as the start from then on, and a device that was throttled all the while is let through at once, each
-    session flagged, until it is seen unthrottled.
+    session flagged, until it is seen unthrottled. fresh_s: for how long what was noted spares a probe; of a record, whose probes
+    are there, for no time.
     """
 
-    def __init__(self, start_conditions: Mapping[str, Any]) -> None:
+    def __init__(
+        self, start_conditions: Mapping[str, Any], clock_s: Callable[[], float], fresh_s: float = POLL_S
+    ) -> None:
         self._start_conditions = start_conditions
+        self._clock_s, self._fresh_s = clock_s, fresh_s
         self._patience_s = PATIENCE_S
+        self.note({})
+
+    def note(self, conditions: Mapping[str, Any]) -> None:
+        """Take conditions of just now; none where the latest are too old to trust."""
+        self._known, self._known_s = conditions, self._clock_s()
 
     def wait(
         self,
-        conditions: Mapping[str, Any],
         probe: Callable[[], Mapping[str, Any]],
         tell: Callable[[Mapping[str, str]], object],
         pause: Callable[[float], object],
+        uses_gpu: bool = False,
     ) -> dict[str, Any]:
         """Wait until the device is ready for a session.
 
-        `conditions` are a moment old; while they close the gate, `tell` is told the reasons and `probe` asked anew, for as long
-        as its patience lasts. `pause` waits so many seconds; where it returns something true, the device is asked no more.
+        While its conditions close the gate, `tell` is told the reasons and `probe` asked anew, for as long as its patience lasts.
+        `pause` waits so many seconds; where it returns something true, the device is asked no more.
         Returns `waited_s` and, in `closed`, the reasons left against the session, which then runs, flagged hot.
         """
         waited_s = 0.0
+        is_known = self._known and ("gpus" in self._known or not uses_gpu)  # sessions on the CPU ask no GPU
+        is_known = is_known and self._clock_s() - self._known_s < self._fresh_s
+        conditions = heeded(self._known if is_known else probe(), uses_gpu)
         closed = closed_gates(conditions, self._start_conditions)
         while closed and waited_s < self._patience_s:
             tell(closed)
             if pause(POLL_S):
                 return {"waited_s": waited_s, "closed": list(closed.values())}
             waited_s += POLL_S
-            conditions = probe()
+            conditions = heeded(probe(), uses_gpu)
             closed = closed_gates(conditions, self._start_conditions)
         if closed:
             self._start_conditions = conditions
         self._patience_s = 0.0 if closed and closed_gates(conditions, conditions) else PATIENCE_S
         return {"waited_s": waited_s, "closed": list(closed.values())}
+
+
+def heeded(conditions: Mapping[str, Any], uses_gpu: bool) -> dict[str, Any]:
+    """Return the conditions that matter to a session: of GPUs those of one that uses one."""
+    return {key: value for key, value in conditions.items() if key != "gpus" or uses_gpu}
 
 
 def clock_limits_khz(told: Mapping[str, Any], which: str = "max") -> dict[str, float]:

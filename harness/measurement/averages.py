@@ -235,7 +235,7 @@ class _Phone:
             raise DeviceError(self.device.who, f"{ONLINE} is {said[:80]!r}, no list of cores") from error
 
     def retried(self, call: Callable[[], T], cancel: threading.Event) -> T:
-        """Return what a call returns, or, where the phone goes in it, what it returns once adb reaches that again.
+        """Call, and call once more where the phone went meanwhile and adb reaches it again; return the result.
 
         Raises: LinkError where it stays away, or goes again; Cancelled; as `call`.
         """

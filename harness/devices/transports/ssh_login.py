@@ -20,6 +20,7 @@ from harness.devices.transports.ssh_config import expand_home
 from harness.devices.transports.ssh_hosts import SshHost
 from harness.errors import DeviceError
 from space.errors import ConfigError
+from space.text import counted
 
 AGENT_TIMEOUT_S = 5.0  # for the list of its keys
 SIGN_TIMEOUT_S = 30.0  # its owner may have to allow it, or to touch a key
@@ -134,7 +135,7 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
             if len(offered) == 1 and not (is_refusal and getattr(transport, "has_hung_up", False)):
                 raise
             raise _refused(
-                host, f"it hung up after {len(offered)} keys, so name the one that it knows", notes
+                host, f"it hung up after {counted(len(offered), 'key')}, so name the one that it knows", notes
             ) from error
         if transport.is_authenticated():
             return

@@ -17,7 +17,7 @@ from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
 from device_agents.facts import parse_machine_id
-from exporters.recipe import Format
+from exporters.formats import Format
 from harness.devices import phone_lock
 from harness.devices.config import AdbDevice
 from harness.errors import Cancelled, DeviceError

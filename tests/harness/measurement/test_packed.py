@@ -249,6 +249,39 @@ def test_a_device_that_was_changed_under_a_worker_is_told_at_each_import(
         assert len(store.failures()) == 2 and sessions(store) == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "after", "kept"),
+    [("", None, True), ("15W", None, False), ("15W", "15W", True), ("15W", "MAXN", False)],
+)
+def test_sessions_of_a_worker_that_broke_off_are_set_apart_unless_something_tells_how_it_was_set(
+    ran: Ran, store: Store, tmp_path: Path, mode: str, after: str | None, kept: bool
+) -> None:
+    """after: the power mode that the device told when it was asked next, None where it was not."""
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        told = [line.get("said", {}) for line in lines]
+        for said in told:
+            if "conditions" in said and mode:
+                said["conditions"]["power_mode"] = mode
+        broken = next(place for place, said in enumerate(told) if said.get("event") == "measured") + 1
+        over = next(place for place in range(broken, len(lines)) if told[place].get("type") == "result")
+        at = lines[over]["at"]
+        error = {"type": "error", "kind": "worker-killed", "message": "killed"}
+        further: list[dict[str, Any]] = [{"at": at, "said": error}]
+        if after is not None:
+            start = next(line for line in lines if line.get("answer") == "probe")
+            conditions = start["said"]["conditions"] | {"power_mode": after}
+            further.append(
+                {"at": at, "answer": "probe", "said": {"type": "result", "conditions": conditions}}
+            )
+        return [*lines[:broken], *further, *lines[over + 1 :]]
+
+    outcome = take(changed(ran, tmp_path / "broken.zip", change), store)
+    assert outcome.measured == len(sessions(store)) == kept
+    expected = ["worker-killed"] + ["conditions-changed"] * (after == "MAXN")
+    assert sorted(one.kind for one in outcome.failures) == sorted(expected)
+
+
 def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> None:
     take(ran.results, store)
     packed_utc = json.loads(contents(ran.results)["job.json"])["packed_utc"]

@@ -106,7 +106,9 @@ def energy_of(run: BlockRun) -> Energy:
             if any(map(are_far, apart))
             else ""
         )
-        raise NoEnergy(f"{len(above)} undisturbed turns{far}, at least {FEWEST_CYCLES} tell an interval")
+        raise NoEnergy(
+            f"{counted(len(above), 'undisturbed turn')}{far}, at least {FEWEST_CYCLES} tell an interval"
+        )
     if min(*totals["network"], *totals["reference"]) <= 0:
         raise NoEnergy("the sensor counted nothing while a network ran")
     busy = [block.others_busy for block in blocks if block.others_busy is not None]
@@ -162,7 +164,7 @@ class _Powers:
 
     def __init__(self, run: BlockRun) -> None:
         if not run.sensor or len(run.readings) < FEWEST_READINGS:
-            raise NoEnergy(f"{len(run.readings)} readings of a sensor")
+            raise NoEnergy(f"{counted(len(run.readings), 'reading')} of a sensor")
         self._at_s = np.array([reading["at_ns"] / 1e9 for reading in run.readings])
         if (np.diff(self._at_s) <= 0).any():
             raise NoEnergy("readings that do not follow each other")

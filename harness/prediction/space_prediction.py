@@ -319,20 +319,24 @@ class SpaceTable(Tabular):
         return self.rows([canonical_index(network, self.measured.config)])[0]
 
     def to_records(self) -> tuple[list[dict[str, object]], Sequence[str]]:
-        """Return all networks in canonical order as plain values, and the columns, those of `harness predict --csv`.
+        """Return the chosen networks, else all in canonical order, as plain values; and the columns of `harness predict --csv`.
 
-        Of a space too large to list these are the chosen ones. Raises: ArchitectureError where none are.
+        Raises: ArchitectureError where none are chosen of a space too large to list.
         """
-        indices = self.chosen if self.everywhere is None else None
-        return [row.to_json() for row in self.rows(indices)], COLUMNS
+        return [row.to_json() for row in self.rows(self.chosen)], COLUMNS
 
     def __len__(self) -> int:
-        """Return the number of networks in the table: all of the space, or the chosen ones of a space too large to list."""
-        return len(self.measured.config) if self.everywhere is not None else len(self.chosen or ())
+        """Return the number of rows: of the chosen networks, else of all of a space that is listed."""
+        return len(self._shown)
 
     def head(self, count: int) -> tuple[list[dict[str, object]], int]:
-        every = range(len(self)) if self.everywhere is not None else self.chosen or ()
-        return [row.to_json() for row in self.rows(every[:count])], len(self)
+        return [row.to_json() for row in self.rows(self._shown[:count])], len(self)
+
+    @property
+    def _shown(self) -> Sequence[int]:
+        if self.chosen is not None:
+            return self.chosen
+        return range(len(self.measured.config)) if self.everywhere is not None else ()
 
 
 def _each_once(config: SpaceConfig, found: Iterable[Solution], failed: IndexArray) -> Iterator[int]:
@@ -516,8 +520,8 @@ def predict(
     - `runtime`, with or without :PROVIDER, `threads`, `precision`, `batch` (by default 1) and `space`, a name or file, narrow
       the choice.
     - `prior`: the id of another configuration, whose prediction helps where few networks are measured.
-    - `models`: networks, written as for `measure`, that are to be the table's `chosen` ones. `whole`: the table of every
-      network is wanted where none are chosen.
+    - `models`: networks, written as for `measure`, that are to be the table's rows, its `chosen` ones, where not all are.
+      `whole`: the table of every network is wanted where none are chosen.
     - `doubtful`: with measurements of grade D.
     - `log` is given a line about what of these is left out, or cannot be cached.
 

@@ -115,7 +115,6 @@ def stored_cost(
     """Return the latencies of a stored configuration, or what the name has behind it, as `stored_latency` and `fresh_cost`."""
     if split_subject(name)[1]:
         return fresh_cost(store, name, configuration, latencies, log)
-    log(f"{name}: latencies of every network, measured or predicted")
     return stored_latency(store, name, configuration, latencies, log)
 
 
@@ -137,7 +136,6 @@ def fresh_cost(
     )
     if measured is None:
         raise ConfigError(_nothing(store, name, fresh, configuration))
-    log(f"{name}: {FRESH[fresh].title} of every network, measured or predicted")
     found = space_costs(
         measured, fresh, config, coverage=coverage, measured_only=latencies.measured_only, log=log
     )

@@ -103,7 +103,11 @@ def join(
     >>> list(table.table.costs), len(table.table.config)
     (['params'], 91125)
     """
-    if isinstance(latencies, SpaceTable | str) or not isinstance(latencies, Iterable):
+    if (
+        isinstance(latencies, SpaceTable | str)
+        or not isinstance(latencies, Iterable)
+        or hasattr(latencies, "columns")
+    ):
         latencies = [latencies]
     several = latencies if isinstance(latencies, Mapping) else dict(enumerate(latencies))
     for one in several.values():
@@ -111,6 +115,10 @@ def join(
             raise ConfigError(
                 f"latencies: {type(one).__name__} is no latencies of every network; give tables of harness.predict, or "
                 "blox-bench files"
+            )
+        if isinstance(one, str) and not Path(one).suffix and not Path(one).exists():
+            raise ConfigError(
+                f"latencies: there is no file {one!r}; of a device give harness.predict(store, device={one!r})"
             )
     named = latencies if isinstance(latencies, Mapping) else _by_device([*several.values()])
     costs = [costs] if isinstance(costs, str) else list(costs or ())

@@ -83,8 +83,8 @@ class ConfigurationChoice:
 
     def __str__(self) -> str:
         options = {
-            "--device": " ".join(several(self.device)),
-            "--runtime": " ".join(several(self.runtime)),
+            "--device": " --device ".join(several(self.device)),
+            "--runtime": " --runtime ".join(several(self.runtime)),
             "--threads": self.threads,
             "--precision": self.precision,
             "--batch": "" if self.batch == 1 else self.batch,
@@ -401,6 +401,10 @@ def _others(store: Store, choice: ConfigurationChoice) -> str:
             line = measure_command(replace(networks[0], **{field: value}))  # type: ignore[arg-type]
             kind = "batch " if field == "batch" else ""
             return f", but of {kind}{have}; name that, or measure it: {line} --models design:1"
+    devices = " ".join(f"--device {one}" for one in several(choice.device))
+    spaces = {name for c in store.configurations() for name in (c.space, c.space.partition("@")[0])}
+    if devices and choice.space and choice.space not in spaces:
+        return f"; measure its networks: harness measure {devices} --space {choice.space}"
     return "; see 'harness results'"
 
 

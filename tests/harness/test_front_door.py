@@ -272,6 +272,9 @@ def test_predictions_are_those_of_the_command(path: Path, store: Store) -> None:
     done = run(path, "predict", "-d", "made-up", "-t", "2", "-m", ",".join(map(str, chosen)), "--csv")
     printed = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["source"] for row in printed] == ["measured", "predicted"]
+    asked = harness.predict(store, device="made-up", threads=2, models=chosen)
+    assert asked.to_pandas().architecture.tolist() == [str(one) for one in chosen] and len(asked) == 2
+    assert len(harness.join("synthetic", asked).table) == len(BLOX), "whose rows are all networks all the same"
     for network, row in zip(chosen, printed, strict=True):
         found = table.at(network)
         assert found.latency_ms == float(row["latency_ms"])

@@ -114,7 +114,8 @@ def _draw_networks(axes: Any, table: NetworkTable, cost: Cost, within: BoolArray
         (
             ~within & ~measured,
             cloud | {"marker": ".", "markersize": 2, "color": _OUTSIDE},
-            "outside the limits",
+            # Networks unlike any measured one are left out, too, whatever is predicted of them.
+            "outside the limits" if (table.supported | ~known).all() else "left out",
         ),
         (~within & measured, diamonds | {"color": _OUTSIDE}, ""),
         (within & ~measured, cloud | {"marker": ".", "markersize": 2.5, "color": BLUE}, "predicted"),

@@ -165,7 +165,7 @@ function fillLegend() {
   byId("legend").replaceChildren(
     item("predicted", anyMeasured ? "predicted" : "network"),
     ...(anyMeasured ? [item("measured", "measured")] : []),
-    item("dimmed", "outside the limits"),
+    item("dimmed", table.supported.every((one) => one) ? "outside the limits" : "left out"),
     item("front", "Pareto front"),
     item("best", "answer"),
   );

@@ -325,6 +325,12 @@ def test_accuracies_that_python_holds_are_checked_like_those_of_files() -> None:
         ({first: float("nan")}, {}, "^dict: no network has a number as its accuracy"),
         (None, {}, "accuracies = None: give files"),
         ({first: 60.0}, {"latencies": None}, "latencies: NoneType is no latencies"),
+        ({first: 60.0}, {"latencies": frame}, "latencies: DataFrame is no latencies"),
+        (
+            {first: 60.0},
+            {"latencies": "pixel"},
+            r"no file 'pixel'; of a device give harness.predict\(store, device='pixel'\)",
+        ),
         (
             frame,
             {"latencies": {3: "blox-bench-lab.csv"}},

@@ -55,6 +55,12 @@ def test_several_configurations_are_refused_with_what_names_one(store: Store) ->
     assert "networks measured: 60" in str(caught.value)
 
 
+def test_a_space_of_which_nothing_is_stored_is_refused_with_the_line_that_measures_it(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"harness measure --device made-up --space tiny$"):
+        one_configuration(store, ConfigurationChoice(device="made-up", space="tiny"))
+    assert str(ConfigurationChoice(device=["a", "b"], threads=2)) == "--device a --device b --threads 2"
+
+
 def test_a_device_of_which_nothing_is_stored_is_refused_with_the_line_that_measures_it(store: Store) -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'made-up'\? \(stored: made-up\)") as caught:
         find_configuration(store, "made-pu", ConfigurationChoice(space="tiny"))

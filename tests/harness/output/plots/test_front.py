@@ -53,6 +53,15 @@ def test_no_other_network_stands_for_an_answer_whose_cost_is_not_known() -> None
     assert star.get_ydata().tolist() == [table.accuracy.values[best]] and np.isnan(star.get_xdata()).all()
 
 
+def test_networks_unlike_any_measured_one_are_not_called_outside_the_limits() -> None:
+    table = made_table(MINI)
+    phone = replace(table.costs["synthetic-phone"], supported=np.arange(len(MINI)) % 9 > 0)
+    for cost, label in ((table.costs["synthetic-phone"], "outside the limits"), (phone, "left out")):
+        some = replace(table, costs={"synthetic-phone": cost})
+        (axes,) = front_picture(some, {"synthetic-phone": 1.7}, confident=False, title="").draw().axes
+        assert axes.get_lines()[0].get_label() == label
+
+
 def test_axes_are_labeled_in_words_with_units() -> None:
     table = made_table(BLOX)
     (axes,) = front_picture(table, {}, confident=False, title="").draw().axes

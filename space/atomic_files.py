@@ -19,6 +19,21 @@ from space.user_paths import expand_user
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
 _LEAST_OF_TEXT = 0x09  # a tab; models, SQLite files and archives begin with less
+_OTHERS = {
+    ".csv",
+    ".html",
+    ".json",
+    ".jsonl",
+    ".onnx",
+    ".parquet",
+    ".pdf",
+    ".png",
+    ".py",
+    ".svg",
+    ".tflite",
+    ".toml",
+    ".xml",
+}
 _STORE = b"SQLite format 3\0"
 _OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
@@ -41,14 +56,19 @@ def ensure_folder(folder: Path, remedy: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), is_text: bool = True) -> None:
+def check_output_file(
+    path: Path | None, kind: str = "", *, inputs: Iterable[str | Path] = (), is_text: bool = True
+) -> None:
     """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError.
 
-    Nor may it be one of the `inputs`, files that are read, take the place of a store, or text that of what is none, as a model.
+    Nor may it be named as of another kind than `kind`, a suffix such as ".csv", where one is given; nor be one of the `inputs`,
+    files that are read; nor take the place of a store, or text that of what is none, as a model.
     Folders on the way to it that are not there are made when it is written.
     """
     if path is None:
         return
+    if kind and path.suffix.lower() in _OTHERS - {kind}:
+        raise ConfigError(f"{path}: what is written is no {path.suffix}; name a file that ends in {kind}")
 
     def refusal() -> int:
         if path.is_dir():

@@ -132,7 +132,7 @@ def _errors_table(table: SpaceTable) -> PrintedTable:
         label = f"  {chosen}, fitted without {_held_out(table.held_out)}"
         rows.append([label, *_cells(table.held_out.errors)])
     if table.ceiling is not None:
-        label = f"  repeatability: two sessions of {table.ceiling.count} networks"
+        label = f"  repeatability: two sessions of {counted(table.ceiling.count, 'network')}"
         rows.append([label, *_cells(table.ceiling)])
     return PrintedTable(
         title="errors against measurements, by cross-validation",

@@ -36,6 +36,7 @@ from harness.store.configurations import (
     configuration_id,
     measure_command,
     one_configuration,
+    other_spaces_told,
     prior_configuration,
 )
 from harness.store.latencies import latencies
@@ -536,8 +537,9 @@ def predict(
     )
     chosen = one_configuration(store, choice)
     config = space_of(chosen)
-    named = listed_networks(some("models", models), config)
-    indices = tuple(one.index for one in select_models(named, config)) if named else None
+    with other_spaces_told(store, config.name, choice.space or configuration):
+        named = listed_networks(some("models", models), config)
+        indices = tuple(one.index for one in select_models(named, config)) if named else None
     if whole and indices is None:
         check_listed(config)
     table = predict_space(store, chosen, prior_configuration(store, prior, chosen), doubtful=doubtful)

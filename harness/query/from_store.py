@@ -62,7 +62,7 @@ def search_store(
 ) -> SearchAnswer:
     """Return the networks within limits on devices of a store, most accurate first, as `harness search` does.
 
-    It predicts, joins and searches in one, with every option of the command.
+    It predicts, joins and searches in one. Seeds, pickles and a spread of accuracies: `space.accuracies.load_accuracies`.
 
     - `accuracies`, their `metric` and `epoch`, and the `space`: as for `join`.
     - `limits`, `device`, `costs`: one or several; a limit, a device and a cost may name a pattern or a group, or a runtime, such

@@ -25,6 +25,7 @@ from search.blockwise.sum_front import FRONT_POINTS
 from search.methods.comparison import POOL, MethodComparison, run_comparison
 from search.methods.registry import parse_method
 from space.errors import HarnessError
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +253,7 @@ def compare_on_store(
         on_progress(done, total, f"{method}, seed {seed}")
 
     def scored(proxy: str, seed: int, count: int) -> None:
-        on_progress(done, total, f"{proxy}, seed {seed}: {count} networks scored")
+        on_progress(done, total, f"{proxy}, seed {seed}: {counted(count, 'network')} scored")
 
     on_progress(done, total, "")
     found = run_comparison(

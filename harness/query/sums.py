@@ -32,7 +32,7 @@ from search.table.costs import AdditiveCosts, BlockSums
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, available
-from space.text import first_of
+from space.text import counted, first_of
 
 SHOWN = 3  # blocks that a message names
 FAILED = CostEstimate(value=nan, low=nan, high=nan)
@@ -175,7 +175,8 @@ def latency_sums(
     provenance = predicted_by(fitted, config, len(known), about)
     if np.isinf(cost.margin):
         log(
-            f"{name}: {provenance.measured} measured networks are too few for intervals of {coverage:.0%}: "
+            f"{name}: {counted(provenance.measured, 'measured network is', 'measured networks are')} too few for intervals of "
+            f"{coverage:.0%}: "
             f"predicted latencies have no upper bound there; measure more: {measure_command(configuration)} "
             f"--models {enough_models(config)}"
         )

@@ -72,7 +72,8 @@ def verify_finalists(
             memory="--memory" in options,
             energy="--energy" in options,
         )
-        _check_same(done, frozenset(configurations.values()))
+        if moved := other_configuration(done, configurations.values()):
+            raise ConfigError(moved)
         outcomes += tuple(done)
         before, answer = answer, search_again()
         tried |= {network_key(config, index) for index in finalists}
@@ -83,14 +84,15 @@ def verify_finalists(
     return replace(answer, verified=verified), outcomes
 
 
-def _check_same(outcomes: Iterable[Outcome], searched: Collection[Configuration]) -> None:
-    """Raise ConfigError where a device measured under another configuration than was searched, such as of a newer runtime."""
+def other_configuration(outcomes: Iterable[Outcome], searched: Collection[Configuration]) -> str:
+    """Return that a device measured under another configuration than was searched, as of a newer runtime, else nothing."""
     for now in (use.configuration for outcome in outcomes for use in outcome.uses):
         if now not in searched:
-            raise ConfigError(
+            return (
                 f"device {now.device!r} measures under another configuration now than was searched: {short_description(now)} "
                 f"[{configuration_id(now)}]; what was measured is stored under it: measure enough there, and search that"
             )
+    return ""
 
 
 def searched_configurations(provenance: Mapping[str, Provenance]) -> dict[str, Configuration]:

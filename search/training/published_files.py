@@ -20,6 +20,7 @@ from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
 from space.dataset.packing import PackingError
 from space.errors import ConfigError, DatasetError
+from space.hash_table import network_key
 
 if TYPE_CHECKING:
     from search.training.trained import Trained
@@ -143,13 +144,11 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
             raise ConfigError(f"{name} is given twice; a file has one row for a network")
         seen.add(one.architecture.index)
     ordered = sorted(trained, key=lambda one: one.architecture.index)
-    if first.architecture.config.chain is None:
-        return ordered
-    # Files name networks by it, and several architectures of a chain may be one network.
-    by_hash: dict[str, Trained] = {}
+    # Files name networks by graph hash, and several architectures of a chain may be one network.
+    by_key: dict[int | bytes, Trained] = {}
     for one in ordered:
-        by_hash.setdefault(one.architecture.graph_hash, one)
-    return list(by_hash.values())
+        by_key.setdefault(network_key(one.architecture.config, one.architecture.index), one)
+    return list(by_key.values())
 
 
 def _images(one: Trained) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ from harness.output.sustained import summary
 from harness.prediction.provenance import untold_text
 from harness.store.configurations import configuration_id
 from harness.store.database import hide
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.estimates.sustained import Sustained
@@ -42,7 +43,9 @@ def condition_lines(provenance: Provenance, under_load: Sequence[Sustained] = ()
         )
     if provenance.repeatability is not None:
         error, count = provenance.repeatability
-        lines.append(("repeatability", f"{error:.1%} on average between two sessions of {count:,} networks"))
+        lines.append(
+            ("repeatability", f"{error:.1%} on average between two sessions of {counted(count, 'network')}")
+        )
     if any(provenance.grades.values()):
         lines.append(
             ("grades", ", ".join(f"{count:,} {grade}" for grade, count in provenance.grades.items() if count))

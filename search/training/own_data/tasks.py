@@ -122,8 +122,8 @@ def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str
     if len(classes) != config.classes:
         some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
         raise ConfigError(
-            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space with "
-            "that number"
+            f"{source} has {counted(len(classes), 'class', 'classes')} ({some}), space {config.name!r} has {config.classes}; "
+            "take a space with that number"
         )
 
 
@@ -132,7 +132,7 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
     mean, std = (settings.mean, settings.std) if settings.mean else moments(train.images)
     if len(mean) != channels:
         raise ConfigError(
-            f"{source}: mean and std have {len(mean)} values, images {channels} channels; give one each"
+            f"{source}: mean and std have {counted(len(mean), 'value')}, images {counted(channels, 'channel')}; give one each"
         )
     if not settings.mean and min(std) <= 0:
         raise ConfigError(

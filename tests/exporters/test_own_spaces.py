@@ -223,6 +223,12 @@ def own(i, o, s):
 """
 
 
+def test_sums_by_einsum_keep_the_scale_of_what_they_read(tmp_path: Path) -> None:
+    config = small_space(tmp_path, SUMS, OWN_OR_SKIP)
+    module = fragment_module(fragments_of(Architecture.parse("own", config))[2], config, Weights.seeded(0))
+    assert 0.5 < float(module(torch.randn(8, 6, 4, 4, generator=torch.Generator().manual_seed(1))).std()) < 2
+
+
 @pytest.mark.parametrize(("code", "op"), [(RECURRENT, "LSTM"), (SUMS, "Einsum")])
 def test_what_the_quantizer_leaves_in_floats_is_not_called_int8(tmp_path: Path, code: str, op: str) -> None:
     config = small_space(tmp_path, code, OWN_OR_SKIP)

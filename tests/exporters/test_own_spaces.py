@@ -20,6 +20,7 @@ from exporters.expected_worker import expected_sums
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
 from exporters.onnx_export import _export
+from exporters.recipe import Precision
 from space import Architecture, Space, find_space, load_space
 from space.networks import build_network
 from space.segments import Segment
@@ -173,6 +174,39 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     with torch.no_grad():
         expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
+
+
+RESHAPED = """
+class Reshaped(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(channels, channels, 3, padding=1, groups=2), nn.Linear(channels, channels)
+        self.pairs, self.bias = nn.Linear(channels, 3 * channels), nn.Parameter(torch.ones(1, channels))
+    def forward(self, x):
+        b, c, h, w = x.size()
+        y = self.conv(x).view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, -1, h, w)
+        y = y * torch.sigmoid(self.gate(y.mean((2, 3)).view(b, c))).view(b, c, 1, 1).expand_as(y)
+        pixels = self.pairs(y.flatten(2).transpose(1, 2)).reshape(b, h * w, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(*pixels).transpose(1, 2).reshape(b, h * w, c)
+        return y.transpose(1, 2).view(b, c, h, w) + self.bias.view(1, c, 1, 1)
+def own(i, o, s):
+    return Reshaped(o)
+"""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_passes_modules_that_reshape_by_the_number_of_images(
+    tmp_path: Path, precision: Precision
+) -> None:
+    config = small_space(tmp_path, RESHAPED, OWN_OR_SKIP)
+    architecture = Architecture.parse("own", config)
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision=precision)
+    images = np.concatenate([random_image(config, seed) for seed in range(3)])
+    session = onnxruntime.InferenceSession(link(library.recipe(architecture, 3), library.part))
+    (found,) = session.run(None, {"image": images})
+    one_by_one = run_model("onnx", link(library.recipe(architecture), library.part), images)
+    assert np.abs(found - one_by_one).max() <= TOLERANCE * np.abs(one_by_one).max()
+    assert np.ptp(found, axis=0).max() > 0.01
 
 
 LEVELS = """

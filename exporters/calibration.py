@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from exporters.calibration_images import MOST_IMAGES, CalibrationImages, load_images
 from exporters.errors import ConversionError
+from exporters.formats import Precision
 from exporters.fragments import (
     GLUE,
     IMAGE,
@@ -34,7 +35,6 @@ from exporters.fragments import (
     value_shape,
 )
 from exporters.networks import fragment_module
-from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 

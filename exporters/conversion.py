@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.errors import ConversionError
+from exporters.formats import Format, Precision
 from exporters.fragments import Fragment
 from exporters.processes import ProcessEnded, give_back, take
-from exporters.recipe import Format, Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 

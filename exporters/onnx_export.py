@@ -30,6 +30,7 @@ from exporters.calibration import calibrate, calibrated_steps
 from exporters.chain_modules import HALF_SHARE, SHARE, is_alike, probe, probed
 from exporters.conversion import installed_version
 from exporters.errors import ConversionError
+from exporters.formats import Precision
 from exporters.fragments import (
     GLUE,
     HEAD,
@@ -44,7 +45,6 @@ from exporters.fragments import (
 from exporters.networks import check_half, constant_beyond_half, fragment_module
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 from exporters.own_run_worker import onnx_outputs
-from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of

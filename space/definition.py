@@ -46,11 +46,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from space.architecture import SPACES, Space
-from space.chain import Chain, Module, Option, Site, Traced
+from space.chain import Chain, Module, Option
 from space.config import MAX_NETWORKS, SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
+from space.layout import Site, Traced
 from space.module_functions import (
     build_module,
     forget_modules,
@@ -387,10 +388,10 @@ def _head(value: object, source: str, folder: str, shape: tuple[int, ...], class
 
 def _sites(
     value: object, parts: Mapping[str, _Part], source: str, folder: str, shape: tuple[int, ...]
-) -> tuple[Site, ...]:
+) -> tuple[Site[Module], ...]:
     if not isinstance(value, list | tuple) or not value:
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
-    sites: list[Site] = []
+    sites: list[Site[Module]] = []
     # By the label, or of sites without one by the name.
     choices, taken = dict[tuple[str, str], tuple[int, tuple[str, ...]]](), {"stem", "head", "glue"}
     for entry, one in enumerate(value):

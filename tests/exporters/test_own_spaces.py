@@ -13,7 +13,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, link, standalone
+from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, standalone
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
@@ -43,7 +43,7 @@ def network_of(text: str) -> Architecture:
 @pytest.mark.parametrize("text", NETWORKS)
 def test_linked_models_give_what_torch_gives(text: str, opened: FragmentLibrary) -> None:
     architecture, image = network_of(text), random_image(own_space())
-    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    linked = run_model("onnx", opened.assembly(architecture).whole(), image)
     for folded in (True, False):
         network = torch_network(architecture, Weights.seeded(0), folded=folded)
         with torch.no_grad():
@@ -55,7 +55,7 @@ def test_linked_models_give_what_torch_gives(text: str, opened: FragmentLibrary)
 def test_a_linked_model_is_the_whole_networks_conversion(opened: FragmentLibrary) -> None:
     architecture, image = network_of(NETWORKS[2]), random_image(own_space())
     (whole,) = convert_networks([architecture], "onnx")
-    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    linked = run_model("onnx", opened.assembly(architecture).whole(), image)
     assert np.abs(linked - run_model("onnx", whole.model, image)).max() <= TOLERANCE
 
 
@@ -83,7 +83,7 @@ def test_a_fragment_may_read_what_some_network_has_it_read_and_nothing_else() ->
 
 def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
     one, other = (
-        opened.recipe(network_of(text)).parts for text in ("mb/mb/skip/basic", "ghost/mb/skip/basic")
+        opened.assembly(network_of(text)).parts for text in ("mb/mb/skip/basic", "ghost/mb/skip/basic")
     )
     assert len(set(one) & set(other)) == len(one) - 1
 
@@ -91,7 +91,7 @@ def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
 @pytest.mark.parametrize(("text", "place"), [("segment:site0:ghost", 2), ("segment:head", -1)])
 def test_segments_are_models_of_their_own(text: str, place: int, opened: FragmentLibrary) -> None:
     segment = Segment.parse(text, own_space())
-    linked = link(opened.segment_recipe(segment), opened.part)
+    linked = opened.assembly(segment).whole()
     x = np.random.default_rng(0).normal(size=(1, *segment.input_shape)).astype(np.float32)
     fragment = fragments_of(network_of("ghost/mb/mb/skip"))[place]
     module = fragment_module(fragment, own_space(), Weights.seeded(0))
@@ -170,7 +170,7 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     config = small_space(tmp_path, code, OWN_OR_SKIP)  # int8's sigmoid has a scale of its own
     library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config, precision="int8")
     architecture, image = Architecture.parse("own", config), random_image(config)
-    linked = run_model("tflite", link(library.recipe(architecture), library.part), image)
+    linked = run_model("tflite", library.assembly(architecture).whole(), image)
     with torch.no_grad():
         expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
@@ -281,7 +281,7 @@ def test_activations_stay_in_int8_where_other_candidates_write_below_zero(
     image = random_image(config).clip(-1, 1)
     for text in ("own/own", "skip/own"):  # behind the stem, which ends in a ReLU
         architecture = Architecture.parse(text, config)
-        linked = run_model("onnx", link(library.recipe(architecture), library.part), image)
+        linked = run_model("onnx", library.assembly(architecture).whole(), image)
         with torch.no_grad():
             expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
         assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
@@ -389,7 +389,7 @@ def test_a_constant_beyond_fp16_is_refused_and_an_infinity_that_is_meant_is_not(
     with pytest.raises(ConversionError, match=says) if says else nullcontext():
         library = FragmentLibrary.open(model_format, cache_dir=tmp_path, config=config, precision="fp16")
         architecture, image = Architecture.parse("own", config), random_image(config)
-        found = run_model(model_format, link(library.recipe(architecture), library.part), image)
+        found = run_model(model_format, library.assembly(architecture).whole(), image)
         with torch.inference_mode():
             right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
         np.testing.assert_allclose(found, right, atol=1e-2 * np.ptp(right))
@@ -534,7 +534,7 @@ def test_control_flow_and_arguments_by_name_are_exported_to_onnx(tmp_path: Path)
     config = small_space(tmp_path, UNUSUAL, OWN_OR_SKIP * 2)
     library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
     architecture, image = Architecture.parse("own/own", config), random_image(config)
-    found = run_model("onnx", link(library.recipe(architecture), library.part), image)
+    found = run_model("onnx", library.assembly(architecture).whole(), image)
     with torch.no_grad():
         right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.abs(found - right).max() <= TOLERANCE * np.abs(right).max()
@@ -570,7 +570,7 @@ def test_a_checkpoints_parts_are_exported_anew_where_the_code_calls_its_weights_
             torch.save(build_network(architecture).state_dict(), path)
         weights = Weights.from_checkpoint(path, architecture)
         library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, weights=weights)
-        found.append(run_model("onnx", link(library.recipe(architecture), library.part), image))
+        found.append(run_model("onnx", library.assembly(architecture).whole(), image))
         outputs = ExpectedOutputs(cache_dir=tmp_path, config=config, weights=weights)
         expected.append(outputs.of("own", "onnx"))
         with torch.no_grad():

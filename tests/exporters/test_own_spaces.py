@@ -17,10 +17,10 @@ from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary,
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
+from exporters.formats import Precision
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
 from exporters.onnx_export import _export
-from exporters.recipe import Precision
 from space import Architecture, Space, find_space, load_space
 from space.networks import build_network
 from space.segments import Segment
@@ -202,9 +202,9 @@ def test_a_batch_passes_modules_that_reshape_by_the_number_of_images(
     architecture = Architecture.parse("own", config)
     library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision=precision)
     images = np.concatenate([random_image(config, seed) for seed in range(3)])
-    session = onnxruntime.InferenceSession(link(library.recipe(architecture, 3), library.part))
+    session = onnxruntime.InferenceSession(library.assembly(architecture, 3).whole())
     (found,) = session.run(None, {"image": images})
-    one_by_one = run_model("onnx", link(library.recipe(architecture), library.part), images)
+    one_by_one = run_model("onnx", library.assembly(architecture).whole(), images)
     assert np.abs(found - one_by_one).max() <= TOLERANCE * np.abs(one_by_one).max()
     assert np.ptp(found, axis=0).max() > 0.01
 

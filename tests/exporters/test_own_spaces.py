@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
@@ -207,6 +208,36 @@ def test_a_batch_passes_modules_that_reshape_by_the_number_of_images(
     one_by_one = run_model("onnx", library.assembly(architecture).whole(), images)
     assert np.abs(found - one_by_one).max() <= TOLERANCE * np.abs(one_by_one).max()
     assert np.ptp(found, axis=0).max() > 0.01
+
+
+POOLED = """
+class Pooled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.mixed = nn.Conv2d(channels, channels, 1), nn.Conv2d(2 * channels, channels, 1)
+    def forward(self, x):
+        return self.mixed(torch.cat([x, self.conv(x.mean((2, 3), keepdim=True)).expand_as(x)], 1))
+def own(i, o, s):
+    return Pooled(o)
+"""
+
+
+def test_a_batch_passes_what_is_expanded_to_an_image_in_tflite(tmp_path: Path) -> None:
+    config = small_space(tmp_path, POOLED, OWN_OR_SKIP)
+    architecture = Architecture.parse("own", config)
+    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config)
+    images = np.concatenate([random_image(config, seed) for seed in range(3)])
+    interpreter = Interpreter(model_content=library.assembly(architecture, 3).whole())
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(source["index"], [3, 4, 4, 3])
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    interpreter.invoke()
+    with torch.no_grad():
+        expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(images)).numpy()
+    assert (
+        np.abs(interpreter.get_tensor(result["index"]) - expected).max() <= TOLERANCE * np.abs(expected).max()
+    )
 
 
 LEVELS = """

@@ -35,9 +35,9 @@ PER_KILL_S = 60.0
 RUN = """
 import sys, time
 from harness.devices.adb.client import Adb
-from harness.devices.adb.clock import ClockOffset
+from harness.devices.adb.clock import ClockOffset, since_boot_ns
 from harness.devices.adb.watch import PhoneWatch
-offset = lambda: ClockOffset(offset_ns=0, error_ns=0, known_ns=time.perf_counter_ns())
+offset = lambda: ClockOffset(offset_ns=0, error_ns=0, known_ns=since_boot_ns())
 adb, silence_s = Adb(sys.argv[1], "phone"), float(sys.argv[2])
 print("begun", flush=True)
 while True:

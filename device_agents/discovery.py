@@ -9,6 +9,7 @@ from typing import Any, Collection
 
 from device_agents.frames import FrameError, FrameReader, FrameWriter
 from device_agents.processes import end_group, signal_name, start_agent
+from device_agents.readings import Flood, read_bounded
 from device_agents.runtimes import RUNTIMES, start
 
 DEADLINE_S = 120.0  # importing tensorflow on a small board takes half a minute
@@ -63,10 +64,14 @@ def discover_runtimes(
 
 def collect(process: subprocess.Popen[bytes], deadline_s: float) -> dict[str, Any]:
     """Return one process's answer, or how it failed."""
+    assert process.stdin is not None
+    process.stdin.close()
     try:
-        output, stderr = process.communicate(timeout=max(0.1, deadline_s - time.monotonic()))
+        output, stderr = read_bounded(process, max(0.1, deadline_s - time.monotonic()))
     except subprocess.TimeoutExpired:
         return {"broken": "importing it took more than %d s" % DEADLINE_S}
+    except Flood as error:
+        return {"broken": "asked what it is, %s" % error}
     tail = stderr.decode("utf-8", "replace")[-MESSAGE_CHARACTERS:].strip()
     if process.returncode < 0:
         name = signal_name(-process.returncode)

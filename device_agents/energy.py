@@ -10,9 +10,10 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any, Callable
 
+from device_agents.facts import Absent
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw
 from device_agents.nvidia import uses_gpu
-from device_agents.readings import Absent, read_text
+from device_agents.readings import read_text
 from device_agents.runtimes import PROCESSOR
 
 # Zones of a processor's own counters that hold no part of each other. https://docs.kernel.org/power/powercap/powercap.html

@@ -29,6 +29,7 @@ from typing import Any, Callable, Iterator
 
 from device_agents.models import part_path
 from device_agents.parts_cache import free_bytes
+from device_agents.readings import run_bounded
 from device_agents.refusal import Refusal
 from device_agents.whole_files import file_digest, replacing
 
@@ -117,16 +118,10 @@ def find_libc(system: Path = Path("/")) -> tuple[str, str]:
 def find_pip() -> str:
     """Return the version of this Python's pip; empty where there is none that works."""
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "--version"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=PIP_S,
-            env=plain_environment(),
-            cwd="/",
+        done = run_bounded(
+            [sys.executable, "-m", "pip", "--version"], PIP_S, env=plain_environment(), cwd="/"
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.SubprocessError):
         return ""
     told = re.match(r"pip ([0-9][0-9.a-z]*) ", done.stdout.decode("utf-8", "replace"))
     return told[1] if told and done.returncode == 0 else ""

@@ -1,7 +1,7 @@
 """Pure parsers of what systems tell about themselves.
 
-Each takes a text and returns a fact, or raises ValueError when the text cannot be read; a fact that the text
-does not hold is None. Tested by golden answers: a new device's odd output is one more JSON file.
+Each takes a text and returns a fact, or raises ValueError when the text cannot be read; a fact that the text does not hold is
+None, or Absent where there is a reason to tell. Tested by golden answers: a new device's odd output is one more JSON file.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import re
 from typing import Any, Callable, Sequence
 
 PLAUSIBLE_TEMP_C = (-60.0, 200.0)
-# In what Android says of its thermal service: no HAL, an old one, or one without thresholds, a line each.
-NO_THROTTLING = r"HAL Ready: false|ThermalHAL 1\.0|Temperature static thresholds from HAL:\r?\n(?!\t)"
+# Android's words for a command or a service that is not there, or not for this user, as in Termux.
+REFUSED = re.compile(
+    r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"
+)
+THRESHOLDS = "Temperature static thresholds from HAL:\n"
 # How types of cooling devices begin that hold a processor down for heat. Linux: drivers/thermal/cpufreq_cooling.c,
 # devfreq_cooling.c and cpuidle_cooling.c, before 5.13 and since, drivers/acpi/processor_thermal.c, intel_powerclamp.c; and a
 # Coral on PCIe. A fan is another.
@@ -22,6 +25,10 @@ CLOCK_CAPS = (
 )
 
 UNTOLD = re.compile(r"\[.*\]|N/A|")  # [N/A], [Not Supported], [Unknown Error]
+
+
+class Absent(Exception):
+    """A thing that a system does not have, or does not tell, and why."""
 
 
 def parse_switch(text: str) -> bool:
@@ -204,20 +211,42 @@ def parse_clock_limits(text: str) -> dict[str, tuple[int, int]]:
     return {name: (int(low), int(high)) for name, low, high in found}
 
 
-def parse_thermal_status(text: str) -> int | None:
+def parse_thermal_status(text: str) -> int:
     """Return Android's thermal status from `dumpsys thermalservice`: 0 none, 1 light, ... 6 shutdown.
 
-    None where the service is not there (before Android 10) or not shown to this user, as in Termux; where it was set by hand; and
-    for a 0 that says nothing, since no thermal HAL, or none with thresholds, is behind it.
-    Source: https://source.android.com/docs/core/power/thermal-mitigation
+    Raises: Absent where the service is not there (before Android 10) or not shown to this user, or the status says nothing: set
+    by hand, or 0 because no sensor or no threshold is behind it, as on some phones however hot they are; ValueError.
+    Source: frameworks/base, services/core/java/com/android/server/power/ThermalManagerService.java, dumpInternal.
     """
     match = re.search(r"^\s*Thermal Status: ([0-6])\s*$", text, re.MULTILINE)
-    if match:
-        is_nothing = match.group(1) == "0" and re.search(NO_THROTTLING, text) is not None
-        return None if is_nothing or "IsStatusOverride: true" in text else int(match.group(1))
-    if "Permission Denial" in text or "Can't find service" in text:
-        return None
-    raise ValueError("%r holds no thermal status" % text[:80])
+    if match is None:
+        raise no_answer("dumpsys thermalservice", text)
+    if "IsStatusOverride: true" in text:
+        raise Absent(
+            "its thermal status was set by hand; to have the real one: adb shell cmd thermalservice reset"
+        )
+    if match.group(1) != "0":
+        return int(match.group(1))
+    if "HAL Ready: " not in text:
+        raise Absent("its thermal status is 0, and nothing is told of a thermal HAL behind it")
+    if "HAL Ready: false" in text or "ThermalHAL 1.0" in text:
+        raise Absent("its thermal status is always 0: its thermal HAL tells of no throttling")
+    if "ThermalHAL " not in text:
+        raise Absent(
+            "its thermal HAL is its maker's own, of which it is not known whether it tells of throttling"
+        )
+    _, header, behind = text.replace("\r", "").partition(THRESHOLDS)
+    if header and not behind.startswith("\t"):  # a line each, in the words of the HAL's version
+        raise Absent("its thermal status is always 0: its thermal HAL has no thresholds")
+    return 0
+
+
+def no_answer(command: str, text: str) -> Exception:
+    """Return the exception for an answer of Android's shell in which the wanted line is not: Absent, or ValueError."""
+    if refusal := REFUSED.search(text):
+        line = next(line for line in text.splitlines() if refusal.group(0) in line)
+        return Absent("%r says: %s" % (command, line.strip()[:120]))
+    return ValueError("%r answered %r, which harness does not know" % (command, text[:80]))
 
 
 def parse_gpus(text: str) -> list[dict[str, Any]]:

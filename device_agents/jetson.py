@@ -24,6 +24,7 @@ from device_agents.facts import (
     parse_power_models,
 )
 from device_agents.locks import user_name
+from device_agents.readings import run_bounded
 from device_agents.refusal import Refusal
 from device_agents.whole_files import replacing
 
@@ -201,14 +202,7 @@ def run_tool(name: str, *arguments: str, check: bool = True) -> str:
     if os.geteuid() != 0:
         command = ["sudo", "-k", "-n", *command]
     try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TOOL_S,
-            check=False,
-        )
+        done = run_bounded(command, TOOL_S, stderr=subprocess.STDOUT)
     except (OSError, subprocess.SubprocessError) as error:
         raise refused("%s: %s" % (name, error)) from error
     text = done.stdout.decode("utf-8", "replace")

@@ -19,9 +19,10 @@ from typing import Any, Callable, Mapping
 
 from device_agents import facts
 from device_agents.environment import find_libc
+from device_agents.facts import Absent
 from device_agents.gauges import DISCHARGING
 from device_agents.nvidia import LOAD_PERIOD_S, ask_gpus, limits_of, load_of, programs_on, used_gpu
-from device_agents.readings import MESSAGE_CHARACTERS, Absent, Reading, keep, run_with_deadline
+from device_agents.readings import MESSAGE_CHARACTERS, Reading, keep, run_with_deadline
 from device_agents.sampler import Question, Source
 
 CPU = "sys/devices/system/cpu/cpu%d/cpufreq/%s"
@@ -116,6 +117,7 @@ class Probes:
             for group, file, parse in CLOCKS
             for core in cores
         ]
+        sources += [Source("", "boost", file, partial(facts.parse_boost, off)) for file, off in BOOST]
         for one in watched(Reading(self._filesystem)):
             if one.group != "cooling" or one.key.startswith(facts.CLOCK_CAPS):  # a fan holds no clock down
                 sources.append(one)

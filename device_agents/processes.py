@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator, Sequence
 
@@ -53,13 +53,14 @@ def start_agent(
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process with all that it started, and close its pipes; safe when it has ended."""
+    """Kill a process with all that it started, and close its pipes; safe when it has ended, or is another user's."""
     if process.poll() is None:
         try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except PermissionError:  # what sudo has started ends when it likes
             pass
-        process.wait()
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import select
+import os
+import selectors
 import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import Any, Callable
 
+from device_agents.facts import Absent
 from device_agents.processes import end_group
 
 COMMAND_DEADLINE_S = 2.0
 DEADLINES_S = {"nvidia-smi": 15.0}  # without persistence mode it wakes each GPU first
 ENDLESS = ("tegrastats",)  # prints a line each period until it is ended
 FILE_LIMIT_BYTES = 1 << 20
+READ_BYTES = 1 << 16
 MESSAGE_CHARACTERS = 200
 
 
-class Absent(Exception):
-    """This system has no such thing."""
+class Flood(subprocess.SubprocessError):
+    """A command that writes more than anybody reads."""
 
 
 class Reading:
@@ -83,42 +86,67 @@ def run_with_deadline(command: list[str]) -> str:
     """Return a command's output, the first line of one without end. Raises: Absent, OSError, subprocess.SubprocessError."""
     if shutil.which(command[0]) is None:
         raise Absent()
-    if command[0] in ENDLESS:
-        return first_line(command)
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=DEADLINES_S.get(command[0], COMMAND_DEADLINE_S),
-        check=True,
-    )
-    return done.stdout[:FILE_LIMIT_BYTES].decode("utf-8", "replace")
+    is_endless = command[0] in ENDLESS
+    timeout_s = DEADLINES_S.get(command[0], COMMAND_DEADLINE_S)
+    done = run_bounded(command, timeout_s, until=b"\n" if is_endless else b"", stderr=subprocess.DEVNULL)
+    done.check_returncode()
+    text = done.stdout.decode("utf-8", "replace")
+    return text.split("\n")[0] if is_endless else text
 
 
-def first_line(command: list[str]) -> str:
-    """Return the first line that a command prints, and end it. Raises: OSError, subprocess.SubprocessError."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        bufsize=0,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    deadline_s, output = time.monotonic() + COMMAND_DEADLINE_S, bytearray()
+def run_bounded(
+    command: list[str],
+    timeout_s: float,
+    limit_bytes: int = FILE_LIMIT_BYTES,
+    until: bytes = b"",
+    **how: Any,
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command without input, which Ctrl-C does not reach; return its status and what it wrote.
+
+    until: once it has written that, it is ended, with all that it started, as it is where it takes too long or writes too much.
+    how: as subprocess.Popen takes it. Raises: OSError; as `read_bounded`.
+    """
+    how = dict({"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}, **how)
+    process = subprocess.Popen(command, bufsize=0, start_new_session=True, **how)
     try:
-        while b"\n" not in output and len(output) < FILE_LIMIT_BYTES:
-            if not select.select([process.stdout], [], [], max(0.0, deadline_s - time.monotonic()))[0]:
-                raise subprocess.TimeoutExpired(command, COMMAND_DEADLINE_S)
-            data = process.stdout.read(4096)
-            if not data:
-                raise subprocess.CalledProcessError(process.wait(), command)
-            output += data
+        output, errors = read_bounded(process, timeout_s, limit_bytes, until)
+        return subprocess.CompletedProcess(command, process.returncode or 0, output, errors)
     finally:
         end_group(process)
-    return output.split(b"\n")[0].decode("utf-8", "replace")
+
+
+def read_bounded(
+    process: subprocess.Popen[bytes],
+    timeout_s: float,
+    limit_bytes: int = FILE_LIMIT_BYTES,
+    until: bytes = b"",
+) -> tuple[bytes, bytes]:
+    """Return a process's standard output up to its end, or `until`, and the end of its standard error.
+
+    Raises: subprocess.TimeoutExpired; Flood for more output than `limit_bytes`.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    output, errors = bytearray(), bytearray()
+    with selectors.DefaultSelector() as selector:
+        for pipe, text in ((process.stdout, output), (process.stderr, errors)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, text)
+        while selector.get_map():
+            ready = selector.select(max(0.0, deadline_s - time.monotonic()))
+            if not ready:
+                raise subprocess.TimeoutExpired(process.args, timeout_s)
+            for key, _ in ready:
+                data = os.read(key.fd, READ_BYTES)
+                key.data.extend(data)
+                if not data:
+                    selector.unregister(key.fileobj)
+            if len(output) > limit_bytes:
+                raise Flood("it wrote more than %d bytes" % limit_bytes)
+            del errors[:-limit_bytes]
+            if until and until in output:
+                return bytes(output), bytes(errors)
+    process.wait(max(0.0, deadline_s - time.monotonic()))
+    return bytes(output), bytes(errors)
 
 
 def keep(values: dict[str, Any], **found: Any) -> None:

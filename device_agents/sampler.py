@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any, Callable, Sequence
 
+from device_agents.facts import Absent
 from device_agents.processes import end_group
-from device_agents.readings import Absent
 
 PERIOD_S = 1.0
 SHARED_PERIOD_S = 5.0  # where there is no core but the measured ones

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from exporters.expected import OUTPUTS
@@ -11,6 +11,8 @@ from exporters.expected import OUTPUTS
 FLOATS = {"float32": "fp32", "float16": "fp16", "float64": "fp64", "bfloat16": "bf16"}
 INTEGERS = ("int8", "uint8", "int4", "uint4")
 UNKNOWN = "unknown"
+# Constants of these types are places, sizes, masks and biases.
+_NO_WEIGHTS = ("bool", "int32", "uint32", "int64", "uint64", "object", "undefined")
 # What numpy has of all types.
 NUMBERS = (
     "bool",
@@ -74,22 +76,25 @@ class FileFacts:
     signatures: tuple[str, ...] = ()
 
 
-def precision_of(weights: Mapping[str, int], *, integer_values: bool, dynamic: bool) -> str:
+def precision_of(
+    weights: Mapping[str, int], *, values: Iterable[str] = (), integer_values: bool, dynamic: bool
+) -> str:
     """Return a model's precision from the elements of its weights by type, as most of them are.
 
     Integer weights make `int8` where the values between layers are integers too (`integer_values`), `int8-dynamic` where those
-    are quantized during a run (`dynamic`), else `int8-weights`; `int4` stands there where most integers have 4 bits.
+    are quantized during a run (`dynamic`), else `int8-weights`; `int4` stands there where most integers have 4 bits. `unknown`
+    where most are of another type, as floats of 8 bits. Without weights the first float type of `values` counts.
 
     >>> precision_of({"float32": 90, "int8": 10}, integer_values=True, dynamic=False)
     'fp32'
     """
-    counts = Counter(
-        {dtype: count for dtype, count in weights.items() if dtype in FLOATS or dtype in INTEGERS}
-    )
+    counts = Counter({dtype: count for dtype, count in weights.items() if dtype not in _NO_WEIGHTS})
     if not counts:
-        return UNKNOWN
+        return next((FLOATS[dtype] for dtype in values if dtype in FLOATS), UNKNOWN)
     integers = sum(counts[dtype] for dtype in INTEGERS)
     dtype, most = max(((dtype, counts[dtype]) for dtype in FLOATS), key=lambda item: item[1])
+    if counts.total() - integers - sum(counts[one] for one in FLOATS) > max(integers, most):
+        return UNKNOWN
     if integers <= most:
         return FLOATS[dtype]
     name = "int4" if 2 * (counts["int4"] + counts["uint4"]) > integers else "int8"

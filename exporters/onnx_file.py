@@ -5,19 +5,20 @@ Nothing of a file is run here: protobuf parses it, which bounds what it reads, a
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, UNKNOWN, FileFacts, ModelEnd, precision_of
+from exporters.model_input import FileFacts, ModelEnd, precision_of
 from space.errors import ConfigError
 from space.system_errors import with_remedy
 
 MOST_TENSORS = 1_000_000
-_QUANTIZED = ("QuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm", "QLinearAdd")
-_DYNAMIC = ("DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul")
+_QUANTIZED = re.compile(r"QuantizeLinear|QLinear\w+|QGemm")
+_DYNAMIC = re.compile(r"DynamicQuantize\w+|MatMulInteger\w*|ConvInteger")
 
 
 def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, bytes]:
@@ -43,7 +44,7 @@ def read_onnx(path: Path, data: bytes, limit_bytes: int) -> tuple[FileFacts, byt
     facts = FileFacts(
         inputs=tuple(_inputs(path, model)),
         outputs=tuple(map(_end, model.graph.output)),
-        precision=_precision(model),
+        precision=_precision(path, model),
         versions=_versions(model),
     )
     outside = [tensor for tensor in _tensors(path, model) if tensor.data_location == tensor.EXTERNAL]
@@ -102,20 +103,14 @@ def _end(value: Any, least: int = 1) -> ModelEnd:
 
 
 def _dtype(number: int) -> str:
-    """Return numpy's name of an element type, `undefined` where it has none."""
+    """Return the name of an element type, numpy's where it has one, `undefined` for a number of none."""
     import onnx
 
-    names = {
-        onnx.TensorProto.BFLOAT16: "bfloat16",
-        onnx.TensorProto.INT4: "int4",
-        onnx.TensorProto.UINT4: "uint4",
-    }
-    if number in names:
-        return str(names[number])
     try:
-        return str(onnx.helper.tensor_dtype_to_np_dtype(number))
-    except KeyError:
+        name = str(onnx.TensorProto.DataType.Name(number)).lower()
+    except ValueError:
         return "undefined"
+    return {"float": "float32", "double": "float64", "string": "object"}.get(name, name)
 
 
 def _graphs(path: Path, model: Any) -> Iterator[Any]:
@@ -151,26 +146,41 @@ def _tensors(path: Path, model: Any) -> Iterator[Any]:
                     yield from (sparse.values, sparse.indices)
 
 
-def _precision(model: Any) -> str:
-    weights: Counter[str] = Counter()
-    of_4_bits = {node.input[1] for node in model.graph.node if _is_packed(node)}
-    for tensor in model.graph.initializer:
-        if tensor.name in of_4_bits:
-            weights["uint4"] += 2 * prod(tensor.dims)
-        else:
-            weights[_dtype(tensor.data_type)] += prod(tensor.dims)
-    for node in model.graph.node:
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                weights[_dtype(attribute.t.data_type)] += prod(attribute.t.dims)
-    ops = {node.op_type for node in model.graph.node}
-    found = precision_of(
-        weights, integer_values=bool(ops.intersection(_QUANTIZED)), dynamic=bool(ops.intersection(_DYNAMIC))
+def _precision(path: Path, model: Any) -> str:
+    """Return the precision of the weights and ops of a model's graph and functions, and of the graphs inside their nodes."""
+    weights, ops = Counter[str](), set[str]()
+    for graph in _graphs(path, model):
+        tensors = {one.name: one for one in getattr(graph, "initializer", ())}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                held = [one.t for one in node.attribute if one.HasField("t")]
+                tensors |= dict(zip(node.output, held, strict=False))
+        counts = {name: (_dtype(one.data_type), prod(one.dims)) for name, one in tensors.items()}
+        for node in graph.node:
+            if _is_packed(node) and node.input[1] in counts:
+                counts[node.input[1]] = ("uint4", 2 * counts[node.input[1]][1])
+            elif (
+                node.op_type == "QuantizeLinear" and node.input[0] in counts
+            ):  # runtimes do so when they load it
+                counts[node.input[0]] = (_quantized(node, tensors), counts[node.input[0]][1])
+            else:
+                ops.add(str(node.op_type))  # bytes where it is no UTF-8
+        for dtype, count in counts.values():
+            weights[dtype] += count
+    return precision_of(
+        weights,
+        values=[_dtype(value.type.tensor_type.elem_type) for value in model.graph.input],
+        integer_values=any(map(_QUANTIZED.fullmatch, ops)),
+        dynamic=any(map(_DYNAMIC.fullmatch, ops)),
     )
-    if found != UNKNOWN:
-        return found
-    kinds = (_dtype(value.type.tensor_type.elem_type) for value in model.graph.input)
-    return next((FLOATS[kind] for kind in kinds if kind in FLOATS), UNKNOWN)
+
+
+def _quantized(node: Any, tensors: Mapping[str, Any]) -> str:
+    """Return the element type that a QuantizeLinear writes: that of its zero point, or the one that it names."""
+    if len(node.input) > 2 and node.input[2] in tensors:
+        return _dtype(tensors[node.input[2]].data_type)
+    named = next((one.i for one in node.attribute if one.name == "output_dtype"), 0)
+    return _dtype(named) if named else "uint8"
 
 
 def _is_packed(node: Any) -> bool:

@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from exporters.model_input import FLOATS, INTEGERS, UNKNOWN, FileFacts, ModelEnd, precision_of
+from exporters.model_input import FLOATS, INTEGERS, FileFacts, ModelEnd, precision_of
 from space.errors import ConfigError, did_you_mean
 
 MAGIC = b"TFL3"
@@ -178,10 +178,8 @@ def _precision(model: Any, graph: Any, dtypes: dict[Any, str]) -> str:
             values[dtype] += 1
     integers = sum(values[dtype] for dtype in (*INTEGERS, "int16"))
     is_integer = integers > sum(values[dtype] for dtype in FLOATS)
-    found = precision_of(weights, integer_values=is_integer, dynamic=False)
-    if found != UNKNOWN:
-        return found
-    return next((FLOATS[dtype] for dtype, _ in values.most_common() if dtype in FLOATS), UNKNOWN)
+    most_common = [dtype for dtype, _ in values.most_common()]
+    return precision_of(weights, values=most_common, integer_values=is_integer, dynamic=False)
 
 
 def _bounded(length: int) -> int:

@@ -15,6 +15,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, TypeVar
 
+from device_agents.names import CUDA_PROVIDERS, may_use_gpu
+
 STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
@@ -34,18 +36,9 @@ FILE_SPACE = "file"
 # In a configuration's weights: behind it stands the digest of the files that hold them, another in each precision.
 PARTS = ", parts "
 
-# In the name of a provider that runs networks on a GPU; of NVIDIA's the clocks are asked for.
-CUDA_PROVIDERS = ("cuda", "tensorrt")
-GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu", "rocm", "migraphx")
 ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
-
-
-def uses_gpu(provider: str) -> bool:
-    """Return whether a provider runs networks on a GPU."""
-    return any(name in provider.lower() for name in GPU_PROVIDERS)
-
 
 # Fields of configurations that came later, with the values of all configurations of before; their environment is not known.
 _LATER_FIELDS = {"batch": 1, "provider_options": "", "environment": ""}
@@ -90,7 +83,7 @@ class Configuration:
     @property
     def uses_gpu(self) -> bool:
         """Return whether the provider runs networks on a GPU, whose kernels one core launches."""
-        return uses_gpu(self.provider)
+        return may_use_gpu(self.provider)
 
     @property
     def uses_cuda(self) -> bool:
@@ -508,17 +501,13 @@ class ReferenceLatency:
     busy, or the core was slow, in every session. `best_paces_ns`: how long a fixed piece of work took at best on these cores
     in any session, by what did it (device_agents.pace); `slowed`: how much longer it took in every session that tells,
     relative, 0 where one was as fast. `core_to_core_ns`: how far apart the cores of several threads were in the quiet sessions,
-    None where not known; `gpu_mhz`: the usual clock of the GPU. `machines`: those that it is of, 0 where that is not known. Older
-    versions kept that of calibration sessions, of which `session_id` was the quietest and `spread` the relative standard
-    deviation between them, None from a single one.
+    None where not known; `gpu_mhz`: the usual clock of the GPU. `machines`: those that it is of, 0 where that is not known.
     """
 
     configuration: Configuration
     latency_ns: float
-    session_id: str
     measured_utc: str
     sessions: int = 1
-    spread: float | None = None
     sd: float | None = None
     hour_sd: float | None = None
     visits: int = 0

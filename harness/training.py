@@ -21,6 +21,7 @@ from search.work.results import ResultStore
 from search.work.training_folder import (
     FinishedTraining,
     check_alike,
+    check_learning,
     grouped,
     load_teacher,
     publish,
@@ -180,6 +181,7 @@ def train_networks(
         recipe = Recipe.from_plain(default_recipe(images.source).to_plain() | dict(recipe))
     units, results = training_units(architectures, images, recipe), ResultStore(folder=folder)
     check_alike(results, units[0])
+    check_learning(folder, config)
     if images.class_names:
         write_file(folder / TASK, json.dumps(images.to_plain(), indent=1).encode())
     names = {unit.key: str(one) for unit, one in zip(units, architectures, strict=True)}
@@ -262,6 +264,7 @@ def distill(
     if wrong := [place for place in places if not 0 <= place < config.stages]:
         raise ConfigError(f"stage {wrong[0]}: space {config.name!r} has stages 0 to {config.stages - 1}")
     _check_library(folder, trained)
+    check_learning(folder, config)
     results = ResultStore(folder=folder / UNITS)
     units = stage_units(trained, images, dict.fromkeys(places, recipe), results)
     done = run_watched(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,7 +102,9 @@ def mean_of(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> Estimate:
     return Estimate(value=mean, low=low, high=high, count=count)
 
 
-def studentized(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> tuple[float, float]:
+def studentized(
+    values: FloatArray, seed: int = 0, draws: int = DRAWS, coverage: float = COVERAGE
+) -> tuple[float, float]:
     """Return the ends of the mean's interval by the studentized bootstrap (Efron & Tibshirani 1993, section 12.5)."""
     mean = float(values.mean())
     drawn = values[np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))]
@@ -110,7 +112,7 @@ def studentized(values: FloatArray, seed: int = 0, draws: int = DRAWS) -> tuple[
     away = (drawn.mean(axis=1) - mean)[sds > 0] / sds[sds > 0]
     if not len(away):  # all values are equal
         return mean, mean
-    least, most = np.quantile(away, ((1 - COVERAGE) / 2, (1 + COVERAGE) / 2)) * values.std(ddof=1)
+    least, most = np.quantile(away, ((1 - coverage) / 2, (1 + coverage) / 2)) * values.std(ddof=1)
     return mean - float(most), mean - float(least)
 
 
@@ -136,15 +138,17 @@ def accuracy_interval(right: int, images: int) -> Estimate:
 
 
 def seeds_interval(accuracies: Sequence[float]) -> Estimate:
-    """Return the mean accuracy in percent of runs with different seeds, and its interval by Student's t.
+    """Return the mean accuracy in percent of runs with different seeds, and its interval as `mean_of` has it.
 
     The interval is for the mean on these same images, within 0 and 100 %. There is none for one run, nor for runs that are all
-    equal: few images allow few different accuracies, and three equal ones do not show that no seed differs.
+    equal: few images allow few different accuracies, and three equal ones do not show that no seed differs. Where one is not
+    known, neither is the mean.
     """
-    mean, low, high = (float(one) for one in mean_interval(np.array(accuracies, dtype=np.float64)))
-    if len(set(accuracies)) < 2:
-        return Estimate(value=mean, low=math.nan, high=math.nan, count=len(accuracies))
-    return Estimate(value=mean, low=max(low, 0.0), high=min(high, 100.0), count=len(accuracies))
+    values = np.array(accuracies, dtype=np.float64)
+    if len(set(accuracies)) < 2 or np.isnan(values).any():
+        return Estimate(value=float(values.mean()), low=math.nan, high=math.nan, count=len(values))
+    found = mean_of(values)
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
 
 
 # --- the bootstrap over networks ------------------------------------------------------------------

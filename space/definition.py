@@ -35,6 +35,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import random
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -45,11 +46,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from space.architecture import SPACES, Space
-from space.chain import Chain, Module, Option, Site, Traced
+from space.chain import Chain, Module, Option
 from space.config import MAX_NETWORKS, SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
+from space.layout import Site, Traced
 from space.module_functions import (
     build_module,
     forget_modules,
@@ -281,15 +283,50 @@ def check_code(config: SpaceConfig) -> None:
     chain = config.chain
     if chain is None:
         return
-    placed = [(chain.stem, config.image_size), (chain.head, chain.shape(None)[2])]
-    placed += [(module, site.size) for site in chain.sites for module in site.candidates]
-    for module, size in placed:
+    for module, size in _placed(chain, config.image_size):
         part = _Part(function=module.function, options=module.options)
         if _traced_once(part, chain.folder, module.given, size) != module.traced:
             raise ArchitectureError(
                 f"space {config.name!r}: {module.function} makes another module now than when the space was read; what was made "
                 "of that space is none of this one: begin anew with the definition as it is now"
             )
+
+
+def learning_digest(config: SpaceConfig) -> str:
+    """Return a text of how a chain's own modules learn, which nothing else of a space tells; empty where it has none of its own.
+
+    The version of torch, and a digest of the modules' graphs in training and of the scales of their fresh weights.
+    """
+    chain = config.chain
+    placed = [] if chain is None else _placed(chain, config.image_size)
+    own = dict.fromkeys(
+        (_Part(function=module.function, options=module.options), module.given, size)
+        for module, size in placed
+        if ":" in module.function
+    )
+    if chain is None or not own:
+        return ""
+    learned = [_learning(part, chain.folder, given, size) for part, given, size in own]
+    return f"torch {version('torch')} {hashlib.sha256(json.dumps(learned).encode()).hexdigest()}"
+
+
+def _learning(part: _Part, folder: str, given: tuple[int, int, int], size: int) -> list[object]:
+    import numpy as np
+
+    from space.tracing import learning_of
+
+    states = random.getstate(), np.random.get_state()
+    try:
+        random.seed(0), np.random.seed(0)
+        return learning_of(_made(part, folder, given), (1, given[0], size, size))
+    finally:
+        random.setstate(states[0]), np.random.set_state(states[1])
+
+
+def _placed(chain: Chain, image_size: int) -> list[tuple[Module, int]]:
+    """Return each module of a chain, with the size of the image that it reads."""
+    ends = [(chain.stem, image_size), (chain.head, chain.shape(None)[2])]
+    return ends + [(module, site.size) for site in chain.sites for module in site.candidates]
 
 
 def _median_index(config: Space) -> int:
@@ -351,10 +388,10 @@ def _head(value: object, source: str, folder: str, shape: tuple[int, ...], class
 
 def _sites(
     value: object, parts: Mapping[str, _Part], source: str, folder: str, shape: tuple[int, ...]
-) -> tuple[Site, ...]:
+) -> tuple[Site[Module], ...]:
     if not isinstance(value, list | tuple) or not value:
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
-    sites: list[Site] = []
+    sites: list[Site[Module]] = []
     # By the label, or of sites without one by the name.
     choices, taken = dict[tuple[str, str], tuple[int, tuple[str, ...]]](), {"stem", "head", "glue"}
     for entry, one in enumerate(value):
@@ -463,7 +500,7 @@ def _shipped_traced(part: _Part, given: tuple[int, int, int], size: int) -> Trac
 @lru_cache(maxsize=4096)
 def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
     """Trace a module of code that harness does not know. `source`: the digest of its file."""
-    first, second = (_made(part, folder, given) for _ in range(2))
+    first, second = (_made(part, folder, given, seed) for seed in range(2))
     if not {id(one) for one in first.parameters()}.isdisjoint(map(id, second.parameters())):
         raise ArchitectureError(
             f"{part.function} gives the same weights whenever it is called, and sites would share them; make new layers in it"
@@ -472,15 +509,16 @@ def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, in
     if _trace(second, given, size, runs=2) != found:
         raise ArchitectureError(
             f"{part.function} is another network each time that it is made and run; keep counters, times and random numbers that "
-            "are no parameters out of it"
+            "are no parameters out of it (as the vectors of torch's spectral_norm)"
         )
     return found
 
 
-def _made(part: _Part, folder: str, given: tuple[int, int, int]) -> nn.Module:
+def _made(part: _Part, folder: str, given: tuple[int, int, int], seed: int = 0) -> nn.Module:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
+        torch.default_generator.manual_seed(seed)
         return build_module(part.function, part.options, folder, given)
 
 

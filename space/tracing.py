@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,9 +21,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from space.chain import Traced
 from space.errors import ArchitectureError
-from space.memory import FLOAT_BYTES, MapSizes
+from space.layout import FLOAT_BYTES, MapSizes, Traced
 from space.module_functions import running
 from space.text import reason_of
 
@@ -100,6 +100,9 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
     for _ in range(runs - 1):
         _run(module, shape)
     graph, macs = _graph(module, shape)
+    for node in graph.nodes:
+        if node.op == "call_function":
+            _check_op(node)
     output = graph.nodes[-1].args[0]
     if not isinstance(output, fx.Node):
         raise ArchitectureError("returns no single tensor; return one")
@@ -119,6 +122,25 @@ def trace(module: nn.Module, shape: tuple[int, ...], *, runs: int = 1) -> tuple[
         ),
         graph,
     )
+
+
+def learning_of(module: nn.Module, shape: tuple[int, ...]) -> list[object]:
+    """Return how a fresh module learns, in JSON's values: a digest of its graph in training, and the scale of each weight.
+
+    The digest is empty where the graph depends on values, or the module cannot be run on two images of `shape`, (1, C, H, W).
+    """
+    scales = [_octaves(one.detach()) for one in module.parameters()]
+    try:
+        graph, _ = _graph(copy.deepcopy(module).train().requires_grad_(False), (2, *shape[1:]))
+        return [_digest(graph, shape), scales]
+    except ArchitectureError:
+        return ["", scales]
+
+
+def _octaves(weight: Tensor) -> int | None:
+    """Return a tensor's root mean square as a logarithm, in eighths: what rounding moves on another machine stays as it is."""
+    size = float(weight.double().square().mean().sqrt()) if weight.numel() else 0.0
+    return round(8 * math.log2(size)) if 0 < size < math.inf else None
 
 
 def op_name(node: fx.Node) -> str:
@@ -158,8 +180,6 @@ def _graph(module: nn.Module, shape: tuple[int, ...]) -> tuple[ModuleGraph, int]
                 state[owned[id(tensor)]] = tensor
             else:
                 made[node.name] = tensor
-        elif node.op == "call_function":
-            _check_op(node)
     graph = ModuleGraph(nodes=nodes, names=names, state=state, made=made)
     return graph, counter.flops // 2
 
@@ -248,20 +268,24 @@ def _folds(module: nn.Module, graph: ModuleGraph) -> tuple[tuple[str, str], ...]
 
     Raises: ArchitectureError.
     """
-    read = [graph.reads(node, 1) for node in graph.nodes if _calls(node, "batch_norm", *_CONVOLUTIONS)]
+    read = [
+        graph.reads(node, 3 if _calls(node, "batch_norm") else 1)
+        for node in graph.nodes
+        if _calls(node, "batch_norm", *_CONVOLUTIONS)
+    ]
     found = []
     for norm in graph.nodes:
         if not _calls(norm, "batch_norm"):
             continue
         before = norm.args[0]
         assert isinstance(before, fx.Node)
-        weight, scale = graph.reads(before, 1), graph.reads(norm, 1)
-        name, conv = (one.rpartition(".")[0] for one in (graph.reads(norm, 3) or scale, weight))
+        weight, mean = graph.reads(before, 1), graph.reads(norm, 3)  # a norm may have no scale
+        name, conv = (one.rpartition(".")[0] for one in (mean or graph.reads(norm, 1), weight))
         fits = (
             _calls(before, *_CONVOLUTIONS)
             and len(before.users) == 1
             and bool(weight)
-            and read.count(weight) == read.count(scale) == 1
+            and read.count(weight) == read.count(mean) == 1
             and norm.args[5:6] == (False,)  # by its own statistics, not by the batch's
             and isinstance(module.get_submodule(conv), nn.Conv2d)
         )

@@ -135,7 +135,7 @@ def _accuracy_document(answer: BlockwiseAnswer) -> dict[str, Any]:
             **student.test.top1_interval.to_plain(),
         },
         f"{_word(synthetic)}test_between_seeds": {
-            "of": "seeds, Student's t of the answers' mean",
+            "of": "seeds, Student's t of the answers' mean, from 8 on with the studentized bootstrap",
             "coverage": COVERAGE,
             **between_seeds(answer.runs).to_plain(),
         },

@@ -214,6 +214,7 @@ class Watched(Said):
 
     load_1m: Annotated[float, Field(ge=0, lt=1e6)] = 0
     governors: Annotated[dict[CoreText, Name], Field(max_length=MAX_CORES)] = {}
+    boost: bool = True
     temps_c: Annotated[dict[Name, Celsius], Field(max_length=512)] = {}
     cooling: Annotated[dict[Name, Count], Field(max_length=512)] = {}
     throttled: Count = 0
@@ -238,7 +239,6 @@ class Conditions(Watched):
     memory_total_bytes: Count = 0
     memory_available_bytes: Count = 0
     freq_khz: Annotated[dict[CoreText, Frequencies], Field(max_length=MAX_CORES)] = {}
-    boost: bool = True
     battery: Battery = Battery()
     supply: Supply = Supply()
     fans_rpm: Annotated[dict[Name, Count], Field(max_length=512)] = {}

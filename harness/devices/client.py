@@ -18,7 +18,6 @@ from typing import Any
 
 from device_agents.archive import build_archive
 from harness.devices.answers import BadAnswer, check_answer, check_boot, check_event, check_refusal
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
 from harness.devices.runtime_packages import vendor_libraries
@@ -26,6 +25,7 @@ from harness.devices.sending import AHEAD, DIGESTS_AT_ONCE, Part, PartSender, Pr
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
+from space.assembly import Assembly
 from space.system_errors import remedy_for
 from space.text import printable
 
@@ -421,21 +421,28 @@ class _Limit:
 
     def __init__(self, *, limit_s: float, limit_bytes: int) -> None:
         self._limit_s, self._limit_bytes = limit_s, limit_bytes
-        self._since_s, self._bytes = time.monotonic(), 0
+        self._heard_s = time.monotonic()
+        self._passed_s, self._bytes = 0.0, 0
 
     def see(self, event: Mapping[str, Any]) -> None:
         """Count from nothing again after the last event of a network."""
         if event["event"] in ("measured", "refused"):
-            self._since_s, self._bytes = time.monotonic(), 0
+            self._passed_s, self._bytes = 0.0, 0
 
     def count(self, size_bytes: int) -> str:
-        """Count what was told; return what is wrong with it, empty where nothing is."""
+        """Count what was told; return what is wrong with it, empty where nothing is.
+
+        Whoever waits longer than an agent may be silent was stopped itself, by Ctrl-Z or with this machine.
+        """
+        now_s = time.monotonic()
+        self._passed_s += min(now_s - self._heard_s, SILENCE_S)
+        self._heard_s = now_s
         self._bytes += size_bytes
         if self._bytes > self._limit_bytes:
             return (
                 f"the agent told more than {self._limit_bytes >> 20} MiB of one network: its device is broken"
             )
-        if time.monotonic() - self._since_s > self._limit_s:
+        if self._passed_s > self._limit_s:
             return f"the agent says that it is alive, and told no result for {self._limit_s:.0f} s: restart the device"
         return ""
 
@@ -459,7 +466,7 @@ def _quoted(value: Any) -> str:
 
 def _boot(transport: Transport, device: Device, argv: Sequence[str], archive: bytes) -> dict[str, Any]:
     done = transport.run(argv, stdin=archive, timeout_s=START_TIMEOUT_S + patience_s(len(archive)))
-    for line in done.stdout.decode("utf-8", "replace").splitlines():
+    for line in done.text.splitlines():
         if line.startswith("HARNESS-BOOT "):
             try:
                 return check_boot(json.loads(line.removeprefix("HARNESS-BOOT ")))

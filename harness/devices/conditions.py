@@ -14,6 +14,7 @@ from device_agents.throttling import (
     PI_BITS,
     PI_SINCE_BOOT,
     causes_of,
+    clock_limits_khz,
     clock_tier,
     gpus_in,
     integer,
@@ -188,6 +189,21 @@ def marked_slices(session: SessionRecord) -> tuple[bool, ...]:
         end_ns = piece.at_ns + sum(times_ns)
         marks.append(any(_is_marked(sorted(taken), piece.at_ns, end_ns) for taken in sources.values()))
     return tuple(marks)
+
+
+def stayed_as_set(session: SessionRecord) -> bool:
+    """Return whether a session's last sample says that its device was still set as before it: as far as settings are in files.
+
+    A power mode, and limits of a GPU, are told by programs, which no sample asks.
+    """
+
+    def set_to(told: Mapping[str, Any]) -> list[object]:
+        settings = table(told.get("governors")), clock_limits_khz(told, "min"), clock_limits_khz(told)
+        return [told.get("boost"), *(one.get(str(core)) for one in settings for core in session.cores)]
+
+    before, own = session.conditions_before, [one for one in session.samples if "source" not in one]
+    is_told = not before.get("power_mode") and not session.configuration.uses_gpu
+    return is_told and set_to(before) == set_to(own[-1] if own else {})
 
 
 def session_signs(session: SessionRecord) -> list[str]:

@@ -15,17 +15,19 @@ from typing import Any
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import read_offset
 from harness.devices.adb.watch import PhoneWatch
-from harness.devices.assembly import Assembly
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, SshDevice, default_python
 from harness.devices.link import Attempt, OnConnecting, Waiting
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
+from space.assembly import Assembly
 from space.errors import ConfigError
+from space.system_errors import remedy_for
 from space.text import clock
 from space.user_paths import expand_user
 
-_END = "import os, signal, sys; os.kill(int(sys.argv[1]), signal.SIGTERM)"
+# One that is stopped heeds nothing before it is let go on.
+_END = "import os, signal, sys; [os.kill(int(sys.argv[1]), one) for one in (signal.SIGTERM, signal.SIGCONT)]"
 GRACE_S = 10.0  # for a device in use, without being asked to wait: an agent that ends, or a doctor's look
 POLL_S = 0.5
 SAY_S = 30.0
@@ -87,17 +89,30 @@ class Connection:
         self,
         *,
         lock: bool = True,
+        retry: bool = False,
         on_progress: OnConnecting = lambda event: None,
         cancel: threading.Event | None = None,
     ) -> None:
         """Connect, deploy, start the agent, greet it and take the device's lock, waited for as long as the connection may.
 
-        `on_progress` is told whom it waits for. Raises: DeviceError naming what failed and the remedy; Cancelled once `cancel`
-        is set.
+        `retry`: where the connection breaks after it was there once, reconnect as after a later break, unless the device says
+        what is to be mended. `on_progress` is told whom it waits for. Raises: DeviceError naming what failed and the remedy;
+        Cancelled once `cancel` is set.
         """
-        self._greet()
+        cancel = cancel or threading.Event()
+        self._transport.connect()
+        try:
+            self._greet()
+            if lock:
+                self._lock(on_progress, cancel)
+        except LinkError as error:
+            if not retry or remedy_for(error):
+                raise
+            self.reopen(on_progress, cancel)
+            if cancel.is_set():
+                raise Cancelled() from error
+            return
         if lock:
-            self._lock(on_progress, cancel or threading.Event())
             self._watch_phone()
 
     def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
@@ -105,26 +120,25 @@ class Connection:
 
         Raises: DeviceError when the device stays away.
         """
-        attempts = len(RECONNECT_WAITS_S) + 1
+        attempts, reason = len(RECONNECT_WAITS_S) + 1, ""
         for attempt, wait_s in enumerate((*RECONNECT_WAITS_S, 0.0), start=1):
             self.close()
             try:
                 self.open(on_progress=on_progress, cancel=cancel)
                 return
             except LinkError as error:
-                next_s = wait_s if attempt < attempts else None
-                on_progress(Attempt(number=attempt, attempts=attempts, reason=error.reason, next_s=next_s))
+                reason, next_s = error.reason, wait_s if attempt < attempts else None
+                on_progress(Attempt(number=attempt, attempts=attempts, reason=reason, next_s=next_s))
             if cancel.wait(wait_s):
                 return
         self.close()
         raise DeviceError(
             self._device.who,
-            f"lost, {attempts} attempts to reconnect failed; what was measured is stored, "
+            f"lost, {attempts} attempts to reconnect failed, the last with: {reason}; what was measured is stored, "
             "the same command goes on from here",
         )
 
     def _greet(self) -> None:
-        self._transport.connect()
         self.deployment = deploy(self._transport, self._device)
         self._client = AgentClient.start(self._transport, self._device, self.deployment, self._unanswered)
         carried = carried_libraries(self._device)
@@ -157,6 +171,7 @@ class Connection:
         while not cancel.is_set():
             try:
                 if self._client is None:
+                    self._transport.connect()
                     self._greet()
                 self._keep(self.client.lock(self._owner, self._device.board_settings))
                 _holders.add(self._owner)

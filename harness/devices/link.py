@@ -72,5 +72,9 @@ class Link(Protocol):
 
 def probe_conditions(link: Link) -> dict[str, Any]:
     """Return the device's conditions now, with what adb tells beside. Raises: LinkError, AgentError."""
-    conditions = link.client.probe()
-    return link.phone.beside(conditions) if link.phone is not None else conditions
+    return dict(beside(link, link.client.probe()))
+
+
+def beside(link: Link, conditions: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a device's conditions with what adb tells beside, where it is watched."""
+    return conditions if link.phone is None else link.phone.beside(conditions)

@@ -16,16 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from device_agents.choices import old_version
 from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import Check, diagnose, exit_status, try_runtimes
 from harness.devices.runtime_packages import PackageRow, download_wheels, find_row, machine_of
-from harness.devices.runtimes import choose_runtimes, old_version
+from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import DeviceError
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.system_errors import remedy_for
 from space.text import printable
@@ -194,14 +195,14 @@ class _Work:
             stdin=json.dumps({**request, "limit_s": limit_s}).encode(),
             timeout_s=limit_s + SURVEY_S,
         )
-        for line in done.stdout.decode("utf-8", "replace").splitlines():
+        for line in done.text.splitlines():
             if line.startswith(_LINE):
                 try:
                     answer = json.loads(line.removeprefix(_LINE))
                 except (ValueError, RecursionError):
                     break
                 return answer if isinstance(answer, dict) else {}
-        said = printable(done.stderr or done.stdout[-200:].decode("utf-8", "replace"))
+        said = printable(done.stderr or done.text[-200:])
         raise DeviceError(self.device.who, f"no answer about packages, status {done.status}: {said}")
 
     def install(self, plan: _Plan, survey: Survey, ways: Sequence[str]) -> Provisioned:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from math import exp, hypot, log
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from harness.estimates.estimate import COVERAGE, RatioEstimate, combined_interval
@@ -77,13 +78,18 @@ def compare(
     )
 
 
-def are_hours_apart(one_utc: str, other_utc: str) -> bool:
-    """Return whether two measurements are of two visits of a device, half an hour apart or more; also where a time is none."""
+def are_hours_apart(one_utc: Sequence[str], other_utc: Sequence[str]) -> bool:
+    """Return whether two measurements, by the times of their sessions, are of other visits of a device.
+
+    They are half an hour apart or more at their beginning, in the middle or at their end; or a time is none.
+    """
     try:
-        first_s, second_s = (datetime.fromisoformat(utc).timestamp() for utc in (one_utc, other_utc))
+        one_s, other_s = (
+            [datetime.fromisoformat(utc).timestamp() for utc in each] for each in (one_utc, other_utc)
+        )
     except (ValueError, OverflowError):
         return True
-    return abs(first_s - second_s) >= VISIT_GAP_S
+    return any(abs(of(one_s) - of(other_s)) >= VISIT_GAP_S for of in (min, median, max))
 
 
 def doubted(found: Comparison, findings: Sequence[Finding]) -> Comparison:

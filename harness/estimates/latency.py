@@ -34,12 +34,11 @@ class Latency:
     `latency_ms` with its interval, of 95 % if nothing else was asked for (None below 6 slices), and its grade, A to D, with
     what speaks against it. The interval is meant to hold at another hour, too: it has how far the reference latency moves,
     which that of the `estimate`, a ratio, does not have. Wall times are what a user feels. `session_medians` are the ratios
-    of each session that makes the estimate, oldest first. `begun_utc` and `measured_utc`: when the first
-    and the last of its sessions began. `output_error`: how far the outputs of its sessions are off the
-    expected ones, at most, relative to these; None where that is not judged. `arithmetic`: what its sessions were computed
-    in, `unknown` where no runtime said it. `device_ms`: what the accelerator's own clock says of a run, the median of all
-    sessions; None where it says nothing. `fresh`: what the network took alone in fresh workers, where that was measured;
-    `energy`: that of an inference, where a sensor told it.
+    of each session that makes the estimate, oldest first, and `started_utc` when it began. `output_error`: how far the outputs of
+    its sessions are off the expected ones, at most, relative to these; None where that is not judged. `arithmetic`: what its
+    sessions were computed in, `unknown` where no runtime said it. `device_ms`: what the accelerator's own clock says of a run,
+    the median of all sessions; None where it says nothing. `fresh`: what the network took alone in fresh workers, where that was
+    measured; `energy`: that of an inference, where a sensor told it.
     """
 
     configuration: Configuration
@@ -53,13 +52,17 @@ class Latency:
     session_medians: tuple[float, ...]
     wall: WallTime
     first_run_ms: float
-    begun_utc: str
-    measured_utc: str
+    started_utc: tuple[str, ...]
     output_error: float | None
     arithmetic: str
     device_ms: float | None = None
     fresh: tuple[FreshRun, ...] = ()
     energy: Energy | None = None
+
+    @property
+    def measured_utc(self) -> str:
+        """Return when the last of the sessions that make the estimate began."""
+        return self.started_utc[-1]
 
     @property
     def images_per_s(self) -> float:
@@ -201,8 +204,7 @@ def latency_of(
         session_medians=tuple(median(session_ratios(session)) for session in used),
         wall=wall_time(used),
         first_run_ms=min(session.first_run_ns for session in sessions) / 1e6,
-        begun_utc=sessions[0].started_utc,
-        measured_utc=sessions[-1].started_utc,
+        started_utc=tuple(session.started_utc for session in used),
         output_error=max(
             (error for session in used if (error := output_error(session)) is not None),
             default=None,

@@ -42,8 +42,6 @@ VISIT_PRIOR = 2  # visits that the default counts for
 VISIT_SD = 0.025  # at least
 VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
 FEWEST_BLOCKS = 3
-# Two calibrations of before, each the quietest of three sessions, differed by 2.4 and 3.4 %: the root of their mean square.
-CALIBRATION_SD = 0.03
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
 # How long the fixed piece of work took in a session: as low a quantile as shows whether some of its slices were undisturbed.
 # Beside a busy hyperthread sibling, which a guest is not told of, it takes 1.6 to 2 times as long, alone 1 to 1.1 times; boosted
@@ -215,11 +213,6 @@ def pool_reference(levels: Sequence[ReferenceLevel]) -> PooledReference:
 def quiet_level_ns(levels: Sequence[ReferenceLevel]) -> float:
     """Return the reference's quiet level, in ns: a low quantile of the levels of sessions."""
     return _quiet(np.array([level.latency_ns for level in levels]))
-
-
-def calibration_sd(spread: float | None, sessions: int) -> float:
-    """Return the relative standard deviation of a reference latency that older versions stored, by the spread of its sessions."""
-    return max((spread or 0.0) / sqrt(sessions), CALIBRATION_SD)
 
 
 def _quiet(values: FloatArray) -> float:

@@ -13,16 +13,15 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from device_agents.facts import parse_machine_id
+from device_agents.facts import Absent, parse_machine_id, parse_thermal_status
 from device_agents.names import short_provider
 from harness.devices.adb import benchmark_model
-from harness.devices.adb.answers import NotTold, parse_thermal
 from harness.devices.adb.benchmark_model import PROVIDERS, Averages, NotAverages, parse_averages
 from harness.devices.adb.client import Adb
 from harness.devices.adb.watch import slow_conditions
@@ -70,6 +69,7 @@ FEWEST_RUNS, MOST_RUNS = 10, 10_000
 TRIAL_RUNS = 10
 CALL_S = benchmark_model.MOST_S + 60.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 def run_averages(
@@ -112,6 +112,7 @@ def _measure(device: AdbDevice, campaign: CampaignTask, work: LackingSessions) -
     """Measure on a phone that is held. Raises: as `run_averages`."""
     phone, outcome = _Phone(device, campaign.report), campaign.outcome
     phone.open()
+    phone.retried(phone.prepare, campaign.cancel)
     try:
         for use in _uses(device, phone, campaign.source, campaign.options):
             outcome.uses.append(use)
@@ -167,10 +168,13 @@ class _Phone:
     _program: str = field(init=False)
 
     def open(self) -> None:
-        """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
+        """Look for the phone. Raises: DeviceError."""
         self.adb = Adb(self.device.adb, self.device.who)
         self.report(Connecting(by="adb"))
         self.adb.check()
+
+    def prepare(self) -> None:
+        """Put the program there, and ask what the phone is. Raises: ConfigError, DeviceError."""
         path = self.device.program
         try:
             data = path.read_bytes()
@@ -230,15 +234,28 @@ class _Phone:
         except ConfigError as error:
             raise DeviceError(self.device.who, f"{ONLINE} is {said[:80]!r}, no list of cores") from error
 
-    def await_return(self, error: LinkError, cancel: threading.Event) -> None:
+    def retried(self, call: Callable[[], T], cancel: threading.Event) -> T:
+        """Call, and call once more where the phone went meanwhile and adb reaches it again; return the result.
+
+        Raises: LinkError where it stays away, or goes again; Cancelled; as `call`.
+        """
+        try:
+            return call()
+        except LinkError as error:  # restarted, or its cable was loose
+            self._await_return(error, cancel)
+            return call()
+
+    def _await_return(self, error: LinkError, cancel: threading.Event) -> None:
         """Wait until adb reaches the phone again. Raises: LinkError where it stays away; DeviceError; Cancelled."""
         for wait_s in RECONNECT_WAITS_S:
             self.report(Reconnecting(reason=error.reason))
             if cancel.wait(wait_s):
                 raise Cancelled()
-            with suppress(LinkError):
+            try:
                 self.adb.check()
                 return
+            except LinkError as latest:
+                error = latest
         raise error
 
     def conditions_now(self) -> dict[str, Any]:
@@ -247,10 +264,11 @@ class _Phone:
 
     def thermal(self) -> dict[str, Any]:
         """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
-        said = self.adb.shell(["dumpsys", "thermalservice"]).stdout.decode("utf-8", "replace")
         try:
-            return {"thermal_status": parse_thermal(said)}
-        except NotTold:
+            return {
+                "thermal_status": parse_thermal_status(self.adb.shell(["dumpsys", "thermalservice"]).text)
+            }
+        except Absent:
             return {}
         except ValueError as error:
             raise DeviceError(self.device.who, str(error)) from error
@@ -263,11 +281,7 @@ class _Phone:
         if cores:
             words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
         done = self.adb.shell(words, timeout_s=CALL_S)
-        try:
-            found = parse_averages(done.stdout.decode("utf-8", "replace") + "\n" + done.stderr, runs)
-        except NotAverages:
-            self.adb.check()  # else it is the cable's fault, and no network's
-            raise
+        found = parse_averages(f"{done.text}\n{done.stderr}", runs)
         if use.runtime.provider.startswith("GPU") and not found.is_whole:
             raise NotAverages(
                 f"{use.runtime.provider} does not run the whole model, by what benchmark_model says: that is no latency of it"
@@ -275,13 +289,13 @@ class _Phone:
         return found
 
     def _digest_of(self, there: str) -> str:
-        return self.adb.shell(["sha256sum", there]).stdout.decode("utf-8", "replace").split(" ")[0]
+        return self.adb.shell(["sha256sum", there]).text.split(" ")[0]
 
     def _line(self, words: Sequence[str]) -> str:
         done = self.adb.shell(words)
         if done.status != 0:
             raise DeviceError(self.device.who, f"{' '.join(words)}: {done.stderr or f'status {done.status}'}")
-        return done.stdout.decode("utf-8", "replace").strip()
+        return done.text.strip()
 
 
 def _name(text: str) -> str:
@@ -345,11 +359,7 @@ class _Sessions:
             if unit.model.graph_hash in failed:
                 continue
             try:
-                try:
-                    session = self._session(unit.model)
-                except LinkError as error:  # restarted, or its cable was loose
-                    self._phone.await_return(error, self._cancel)
-                    session = self._session(unit.model)
+                session = self._phone.retried(partial(self._session, unit.model), self._cancel)
                 self._store.add_session(session)
                 outcome.measured += 1
                 self._report(SessionDone())

@@ -21,6 +21,7 @@ class BlockRunBuilder:
         """identity: the fields of the record that no event tells. scheduling: what is known of the cores before it began."""
         self._plan, self._identity, self._scheduling = plan, dict(identity), dict(scheduling)
         self.conditions: dict[str, Any] = {}
+        self.began: Mapping[str, Any] = {}
         self._loaded: Mapping[str, Any] = {}
         self._blocks: list[TimedBlock] = []
         self._runs: list[Mapping[str, Any]] = []
@@ -39,6 +40,7 @@ class BlockRunBuilder:
             elif kind == "began":
                 told = {name: event[name] for name in ("cores", "delay_source", "pinned") if name in event}
                 self._scheduling |= told
+                self.began = event
             elif kind == "sample":
                 self._keep(self._samples, event)
             elif kind == "energy":
@@ -96,6 +98,8 @@ class BlockRunBuilder:
         )
 
     def _check_index(self, index: int) -> None:
+        if not self.began:
+            raise ValueError("nothing was told of the runtime and the cores before it")
         if index != len(self._blocks) or index >= len(self._plan.blocks):
             raise ValueError(f"block {index} where {len(self._blocks)} of {len(self._plan.blocks)} is due")
 

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from device_agents.choices import version_name
+from device_agents.names import may_use_gpu
 from device_agents.pacing import Durations, Pace
 from device_agents.throttling import clock_tier, throttle_signs
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
-from harness.devices.runtimes import RuntimeUse, version_name
-from harness.records import Configuration, uses_gpu
+from harness.devices.runtimes import RuntimeUse
+from harness.records import Configuration
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.text import counted
 
@@ -201,7 +203,7 @@ def plan_runtime(
     reference = source.reference(runtime.format, group.precision)
     configuration = Configuration(
         device=device.name,
-        hardware=hardware_name(hello, conditions, uses_gpu(runtime.provider)),
+        hardware=hardware_name(hello, conditions, may_use_gpu(runtime.provider)),
         runtime=runtime.name,
         runtime_version=runtime.version,
         provider=runtime.provider,
@@ -215,7 +217,7 @@ def plan_runtime(
         clock_tier=clock_tier(conditions, cores),
         batch=reference.batch,
         provider_options=options_line(runtime.options.get("provider_options", {})),
-        environment=environment_line(hello, conditions, uses_gpu(runtime.provider), cores),
+        environment=environment_line(hello, conditions, may_use_gpu(runtime.provider), cores),
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(
@@ -243,23 +245,27 @@ def changes(
     pairs: list[tuple[str, object, object]] = [
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found["provider"], configuration.provider),
-        ("clock tier", clock_tier(conditions, cores), configuration.clock_tier),
     ]
+    # A device that holds itself back has other limits, and its session is measured again.
+    is_free = not throttle_signs(conditions)
+    if is_free:
+        pairs.append(("clock tier", clock_tier(conditions, cores), configuration.clock_tier))
     if use.machine_id and conditions.get("machine_id"):
         pairs.append(("machine", conditions["machine_id"], use.machine_id))
     has_gpu = configuration.uses_gpu
     unread = conditions.get("probe_errors", {})
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))
-        # A device that holds itself back has other limits, and its session is measured again.
         is_read = not any(
             probe in unread and name in configuration.environment for probe, name in READ_BY.items()
         )
-        if is_read and not throttle_signs(conditions):
+        if is_read:
+            words = configuration.environment.split(" ")
+            then = [word for word in words if is_free or not word.startswith((LOCKED, LIMITED))]
             # Of cores that are set to unlike clocks a session may have any.
-            is_set = any(name in configuration.environment for name in (LOCKED, LIMITED))
+            is_set = is_free and any(word.startswith((LOCKED, LIMITED)) for word in words)
             now = environment_line(hello, conditions, has_gpu, cores if is_set else ())
-            pairs.append(("environment", now, configuration.environment))
+            pairs.append(("environment", now, " ".join(then)))
     if not set(cores) <= set(configuration.cores):
         pairs.append(("cores", cores, list(configuration.cores)))
     return ", ".join(

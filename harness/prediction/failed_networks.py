@@ -12,6 +12,12 @@ from space import Architecture, ArchitectureError, SpaceConfig
 
 # Findings of a network that ran all the same: its outputs are false, or the accelerator left a part of it out.
 NOT_RUN = ("wrong-output", "fell-back")
+# Kinds of failures that speak of a network. Of others, such as a full disk, a setting that somebody changed, or a system that
+# tells no process's memory, it may run well.
+OWN_FAILURES = (
+    *("worker-error", "worker-killed", "worker-silent", "out-of-memory", "too-large"),
+    *("wrong-output", "bad-result", "link-lost"),
+)
 
 
 def failed_networks(
@@ -53,8 +59,8 @@ def failed_since(store: Store, configuration: Configuration, config: SpaceConfig
 
 
 def _last_failures(store: Store, configuration: Configuration) -> dict[str, Failure]:
-    """Return the last failure of each network on a configuration, by its hash."""
-    return {one.graph_hash: one for one in store.failures(configuration)}
+    """Return the last failure of each network on a configuration that speaks of it, by its hash."""
+    return {one.graph_hash: one for one in store.failures(configuration) if one.kind in OWN_FAILURES}
 
 
 def _is_network(failure: Failure, config: SpaceConfig) -> bool:

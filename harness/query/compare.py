@@ -215,9 +215,9 @@ def _measured(store: Store, first: str, second: str, choice: ConfigurationChoice
             not_measured[one] = missing
             continue
         a, b = (by_hash[network.graph_hash] for network in pair)
-        apart = are_hours_apart(a.begun_utc, b.begun_utc) or are_hours_apart(a.measured_utc, b.measured_utc)
         result = compare_estimates(
-            a.estimate, b.estimate, [a.configuration, b.configuration], hours_apart=apart
+            *(a.estimate, b.estimate, [a.configuration, b.configuration]),
+            hours_apart=are_hours_apart(a.started_utc, b.started_utc),
         )
         result = doubted(result, [*a.findings, *b.findings])
         found.append(NetworkComparison(first=a, second=b, result=result))

@@ -221,7 +221,7 @@ def _quotient(row: Latency, kept: Iterable[KeptLatency]) -> FileChange:
     former = min(same, key=lambda one: len(one.differences(now)))
     if differing := former.differences(now):
         return replace(unknown, trouble=f"{'; '.join(differing)}; {_KEEP}")
-    hours_apart = any(are_hours_apart(utc, former.measured_utc) for utc in (row.begun_utc, row.measured_utc))
+    hours_apart = are_hours_apart(row.started_utc, [former.measured_utc])
     result = compare(row.estimate, former.estimate, hours_apart=hours_apart)
     trouble = "the baseline's own latency has grade D; write it again" if former.grade == "D" else _doubt(row)
     return replace(

@@ -25,6 +25,7 @@ from harness.query.properties import property_sums
 from search.table.costs import BlockSums
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
+from space.text import agreeing, counted
 from space.text_files import read_text
 
 SHOWN = 3  # parts that a message names
@@ -77,8 +78,9 @@ def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:
             )
     if missing := [part for part in wanted if part not in scores]:
         raise ConfigError(
-            f"{path}: {len(missing)} of {len(wanted)} parts of space {config.name!r} have no score, such as "
-            f"{', '.join(missing[:SHOWN])}; give each one, 0 where it adds nothing"
+            f"{path}: {len(missing)} of {len(wanted)} parts of space {config.name!r} "
+            f"{agreeing(len(missing), 'has', 'have')} no score, such as {', '.join(missing[:SHOWN])}; give each one, 0 where "
+            "it adds nothing"
         )
     blocks = np.zeros((config.stages, len(config.blocks)))
     for part, place in wanted.items():
@@ -89,14 +91,10 @@ def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:
 def _parts(config: SpaceConfig) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield each part that networks choose, with its stage and block; of a choice, those at every site that follows it."""
     for stage, blocks in enumerate(config.choices):
-        places = (
-            [f"cell{stage}"]
-            if config.chain is None
-            else [f"site{p}" for p, _ in config.chain.followers(stage)]
-        )
-        for place in places:
+        for place, _ in config.layout.followers(stage):
+            kind, number = config.layout.numbered(place)
             for block in blocks:
-                yield f"{place}:{config.blocks[block]}", (stage, block)
+                yield f"{kind}{number}:{config.blocks[block]}", (stage, block)
 
 
 def _rows(path: Path, content: str) -> tuple[str, dict[str, tuple[int, float]]]:
@@ -126,7 +124,7 @@ def _rows(path: Path, content: str) -> tuple[str, dict[str, tuple[int, float]]]:
 
 def _row(path: Path, line: int, row: Sequence[str]) -> tuple[str, float]:
     if len(row) != 2:
-        raise ConfigError(f"{path}, line {line}: {len(row)} cells; write a part and its score")
+        raise ConfigError(f"{path}, line {line}: {counted(len(row), 'cell')}; write a part and its score")
     match = _PART.fullmatch(row[0].strip())
     if match is None:
         raise ConfigError(

@@ -53,7 +53,6 @@ from harness.store.tables import (
     FAILURES,
     FRESH_RUNS,
     MACHINE,
-    REFERENCE_LATENCIES,
     SESSIONS,
 )
 from harness.store.writing import READERS, WRITERS, check_session
@@ -241,11 +240,11 @@ class Store:
         )
 
     def session_count(self, campaign_id: str) -> int:
-        """Return the number of sessions of a campaign, without those that were measured again."""
+        """Return the number of sessions of a campaign, without those that were measured again or are set apart."""
         query = (
             sa.select(sa.func.count())
             .where(SESSIONS.c.campaign_id == campaign_id)
-            .where(SESSIONS.c.purpose.not_in(("throttled", "contended")))
+            .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES))
         )
         return int(self._read(lambda connection: connection.execute(query).scalar_one()))
 
@@ -260,6 +259,10 @@ class Store:
         except ValueError as error:
             raise Unstorable(f"session {session.session_id} of {session.architecture}: {error}") from error
         self._write("session", session, again)
+
+    def set_apart(self, session_id: str) -> None:
+        """Set a session apart, which may itself still wait for the store. Raises: StoreError when that can be kept nowhere."""
+        self._write("apart", {"id": session_id})
 
     def add_fresh_run(self, run: FreshRun, *, again: bool = False) -> None:
         """Keep a network's costs alone in a fresh worker; `again`: they may be there already."""
@@ -442,55 +445,35 @@ class Store:
     def reference_latency(self, configuration: Configuration) -> ReferenceLatency | None:
         """Return the reference latency of a configuration, pooled from its sessions; None where none was measured.
 
-        It is that of false outputs only where all sessions have such. For a store that only older versions wrote to: the one that
-        they measured last.
+        It is that of false outputs only where all sessions have such.
         """
         from harness.estimates import reference as pooling  # late: it loads numpy
         from harness.estimates.moved import near_levels, usual_core_to_core_ns, usual_gpu_mhz
 
         levels = self.reference_levels(configuration) or self._false_levels(configuration)
-        if levels:
-            best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
-            fast, slowed = pooling.at_pace(levels, best_paces_ns)
-            fast = pooling.beside_idle_cores(fast, best_paces_ns)
-            quiet_ns = pooling.quiet_level_ns(fast)
-            core_to_core_ns, gpu_mhz = usual_core_to_core_ns(fast, quiet_ns), usual_gpu_mhz(fast)
-            fast = near_levels(fast, core_to_core_ns, gpu_mhz)
-            pooled = pooling.pool_reference(fast)
-            return ReferenceLatency(
-                configuration=configuration,
-                latency_ns=pooled.latency_ns,
-                session_id="",
-                measured_utc=fast[-1].started_utc,
-                sessions=len(fast),
-                sd=pooled.sd,
-                hour_sd=pooled.hour_sd,
-                visits=pooled.visits,
-                never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
-                slowed=slowed,
-                best_paces_ns=best_paces_ns,
-                core_to_core_ns=core_to_core_ns,
-                gpu_mhz=gpu_mhz,
-                machines=len(self.machines(configuration)),
-            )
-        query = (
-            sa.select(REFERENCE_LATENCIES)
-            .join(CONFIGURATIONS)
-            .where(CONFIGURATIONS.c.digest == configuration.digest)
-            .order_by(REFERENCE_LATENCIES.c.id.desc())
-            .limit(1)
-        )
-        row = self._read(lambda connection: connection.execute(query).mappings().one_or_none())
-        if row is None:
+        if not levels:
             return None
-        names = ("latency_ns", "session_id", "measured_utc", "sessions", "spread")
-        return self._whole(
-            f"reference latency {row['id']}",
-            lambda: ReferenceLatency(
-                configuration=configuration,
-                sd=pooling.calibration_sd(row["spread"], row["sessions"]),
-                **{name: row[name] for name in names},
-            ),
+        best_paces_ns = self._best_paces_ns(configuration) if configuration.feels_pace else {}
+        fast, slowed = pooling.at_pace(levels, best_paces_ns)
+        fast = pooling.beside_idle_cores(fast, best_paces_ns)
+        quiet_ns = pooling.quiet_level_ns(fast)
+        core_to_core_ns, gpu_mhz = usual_core_to_core_ns(fast, quiet_ns), usual_gpu_mhz(fast)
+        fast = near_levels(fast, core_to_core_ns, gpu_mhz)
+        pooled = pooling.pool_reference(fast)
+        return ReferenceLatency(
+            configuration=configuration,
+            latency_ns=pooled.latency_ns,
+            measured_utc=fast[-1].started_utc,
+            sessions=len(fast),
+            sd=pooled.sd,
+            hour_sd=pooled.hour_sd,
+            visits=pooled.visits,
+            never_quiet=pooling.were_never_quiet(levels, best_paces_ns),
+            slowed=slowed,
+            best_paces_ns=best_paces_ns,
+            core_to_core_ns=core_to_core_ns,
+            gpu_mhz=gpu_mhz,
+            machines=len(self.machines(configuration)),
         )
 
     def failures(self, configuration: Configuration | None = None) -> list[Failure]:

@@ -28,7 +28,7 @@ from harness.store.tables import METADATA
 from space.system_errors import remedy_for
 from space.user_paths import expand_user
 
-VERSION = "0013"  # of the schema: the newest of migrations/versions
+VERSION = "0014"  # of the schema: the newest of migrations/versions
 BUSY_TIMEOUT_S = 10.0
 MIGRATION_S = 60.0  # for another harness that makes or migrates the store, on a busy machine
 CONNECT_TIMEOUT_S = 5

@@ -27,7 +27,7 @@ from harness.store.rows import (
     read_session,
 )
 from harness.store.selection import Selection, is_quarantined
-from harness.store.tables import BLOCK_RUNS, CONFIGURATIONS, METADATA, REFERENCE_LATENCIES, SESSIONS
+from harness.store.tables import BLOCK_RUNS, CONFIGURATIONS, METADATA, SESSIONS
 from space.errors import ConfigError
 
 _ROWS_AT_ONCE = 100  # whose raw times are in memory
@@ -186,7 +186,7 @@ def quarantine(store: Store, selection: Selection, *, undo: bool = False) -> lis
 def delete(
     store: Store, selection: Selection, agree: Callable[[int, str], object] | None = None
 ) -> list[str]:
-    """Delete the sessions of a selection for good, and reference latencies of older versions that came from them; return ids.
+    """Delete the sessions of a selection for good; return their ids.
 
     `agree`, if given, takes the number and the store's name, and raises to keep them.
     Raises: ConfigError when nothing narrows the selection.
@@ -196,9 +196,6 @@ def delete(
         agree(len(chosen), store.name)
     with store.begin() as connection:
         for identifier in chosen:
-            connection.execute(
-                REFERENCE_LATENCIES.delete().where(REFERENCE_LATENCIES.c.session_id == identifier)
-            )
             connection.execute(SESSIONS.delete().where(SESSIONS.c.id == identifier))
     return chosen
 
@@ -341,17 +338,11 @@ def _joined(read: Callable[[sa.RowMapping, Configuration], object]) -> Callable[
     return lambda row: read(row, read_configuration(row))
 
 
-def _check_reference(row: sa.RowMapping) -> None:
-    if not is_level(row["latency_ns"], None):
-        raise ValueError(f"latency_ns = {row['latency_ns']!r}: not a positive number")
-
-
 _CHECKS: Mapping[str, Callable[[sa.RowMapping], object]] = {
     "configurations": read_configuration,
     "failures": _joined(read_failure),
     "fresh_runs": _joined(read_fresh_run),
     "block_runs": _joined(read_block_run),
-    "reference_latencies": _check_reference,
 }
 
 

@@ -21,6 +21,7 @@ from harness.store.documents import (
     record_of,
     session_of,
 )
+from harness.store.rows import QUARANTINED
 from harness.store.tables import (
     BLOCK_RUNS,
     CAMPAIGNS,
@@ -75,6 +76,13 @@ def _write_machine(connection: sa.Connection, values: dict[str, Any], again: boo
     request = json.loads(connection.execute(sa.select(CAMPAIGNS.c.request).where(is_it)).scalar_one())
     noted = json.dumps({MACHINE: values[MACHINE]} | request)  # first: it is read without the networks
     connection.execute(CAMPAIGNS.update().where(is_it).values(request=noted))
+
+
+def _write_apart(connection: sa.Connection, values: dict[str, Any], again: bool) -> None:
+    is_it = (SESSIONS.c.id == values["id"], ~SESSIONS.c.purpose.startswith(QUARANTINED, autoescape=True))
+    connection.execute(
+        SESSIONS.update().where(*is_it).values(purpose=sa.literal(QUARANTINED) + SESSIONS.c.purpose)
+    )
 
 
 def _write_session(connection: sa.Connection, session: SessionRecord, again: bool) -> None:
@@ -150,6 +158,7 @@ WRITERS: Mapping[str, Callable[[sa.Connection, Any, bool], None]] = {
     "finished": _write_finished,
     "machine": _write_machine,
     "session": _write_session,
+    "apart": _write_apart,
     "fresh-run": lambda connection, run, again: _insert(connection, _row(connection, run), again, FRESH_RUNS),
     "block-run": _write_block_run,
     "recalibration": _write_recalibration,

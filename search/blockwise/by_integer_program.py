@@ -98,8 +98,7 @@ def within(
     beyond: list[int] = []
 
     def is_within(index: int) -> bool:
-        has_failed = any(isnan(one.at(index).value) for one in costs.values())
-        return not has_failed and all(
+        return not _has_failed(costs, index) and all(
             meets(costs[c.subject].at(index), c, confident=confident) for c in constraints
         )
 
@@ -179,18 +178,25 @@ def nearest(
     limits = limits_of(costs, constraints, confident=confident)
     while (found := nearest_choice(limits, kept=kept, excluded=frozenset(choices.values()))) is not None:
         index = index_of(config, found)
-        if not any(costs[one.subject].at(index).is_measured for one in constraints):
+        if not (
+            _has_failed(costs, index) or any(costs[c.subject].at(index).is_measured for c in constraints)
+        ):
             break
-        known.append(index)  # by another name it was measured to take something else than its sum
+        known.append(index)  # by another name it failed, or was measured to take something else than its sum
         choices[index] = found
     rest = [index for index in known if all(_holds(one, choices[index]) for one in kept)]
     best: Nearest | None = None
     for index in [*([] if found is None else [index_of(config, found)]), *rest]:
         values = [decisive(costs[one.subject].at(index), one, confident=confident) for one in constraints]
         miss = miss_of(index, values, constraints)
-        if np.isfinite(values).all() and (best is None or miss.worst < best.worst):
+        is_known = np.isfinite(values).all() and not _has_failed(costs, index)
+        if is_known and (best is None or miss.worst < best.worst):
             best = miss
     return best
+
+
+def _has_failed(costs: Mapping[str, AdditiveCosts], index: int) -> bool:
+    return any(isnan(one.at(index).value) for one in costs.values())
 
 
 def _holds(limit: Limit, choices: Sequence[int]) -> bool:

@@ -8,7 +8,7 @@ library. Teacher and images are the same for all: runs differ by the luck of dis
 
 runs = search_seeds(library, setting, 3, search_round_or_rounds)
 incumbent(runs).searched.found.best         # chosen by the images for re-scoring over all seeds, and shown on test images
-between_seeds(runs)                         # the mean test accuracy of the seeds' answers, with Student's t
+between_seeds(runs)                         # the mean test accuracy of the seeds' answers, with its interval
 """
 
 from __future__ import annotations

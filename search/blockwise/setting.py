@@ -20,7 +20,7 @@ from search.training.images import Task
 from search.training.recipe import Recipe
 from search.training.sealed_head import TEACHER
 from search.work.results import ResultStore
-from search.work.training_folder import seed_accuracies, stored_units
+from search.work.training_folder import check_learning, seed_accuracies, stored_units
 from search.work.unit import Unit
 from search.work.unit_runs import RunUnits
 from space import Architecture, SpaceConfig, is_enumerable
@@ -92,7 +92,8 @@ class Setting:
 def load_whole_library(folder: Path) -> BlockLibrary:
     """Return a library of which every stage was distilled.
 
-    Raises: ConfigError naming the stages that are missing, and the command that distills them.
+    Raises: ConfigError naming the stages that are missing, and the command that distills them; or the code of its space has
+    changed.
     """
     library = load_library(folder)
     if library.missing:
@@ -101,6 +102,7 @@ def load_whole_library(folder: Path) -> BlockLibrary:
             f"--library {folder}: of {library.config.stages} stages, {stages} {'is' if len(library.missing) == 1 else 'are'} not "
             f"distilled; run: {shlex.join(['harness', 'distill', str(folder / TEACHER), '--output', str(folder)])}"
         )
+    check_learning(folder, library.config, keeps=False)
     return library
 
 

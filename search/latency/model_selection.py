@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.block_features import block_features, op_columns, rows_of, stage_means
+from search.latency.block_features import block_features, rows_of, stage_means
 from search.latency.candidates import (
     CANDIDATES,
     FEWEST,
@@ -26,6 +26,7 @@ from search.statistics import conformal_interval
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
+from space.text import counted
 
 FOLDS = 10
 COVERAGE = 0.90
@@ -135,7 +136,7 @@ class SelectedPredictor:
         config = self.known.config
         if self.knows_ops:
             return np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
-        table = op_columns(config)
+        table = block_features(config)[:, : 2 * len(config.ops)]  # the ops in each slot
         seen = rows_of(table, block_indices(config, self.indices)).any(axis=0)
         unseen: BoolArray = np.where(seen, 0.0, 1.0).reshape(config.stages, -1) @ table.T > 0
         return unseen & available(config)
@@ -326,8 +327,8 @@ def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig
         )
     if len(indices) < FEWEST:
         raise ConfigError(
-            f"{len(indices)} measured networks are too few to fit a predictor, which needs {FEWEST}; "
-            f"run `harness measure --models {enough_models(config)}` first"
+            f"{counted(len(indices), 'measured network is', 'measured networks are')} too few to fit a predictor, "
+            f"which needs {FEWEST}; run `harness measure --models {enough_models(config)}` first"
         )
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.methods.method import Trace
-from search.statistics import Estimate, mean_interval, seeds_interval
+from search.statistics import Estimate, mean_of, seeds_interval
 from space.indexing import FloatArray
 
-COVERAGE = 0.95  # of the intervals over seeds
 THRESHOLDS = (0.5, 0.1, 0.0)  # points of regret that are counted down to
 SAME = 1e-6  # points: published accuracies have three decimals, and differences of floats none of theirs
 
@@ -50,7 +49,7 @@ class EvaluationsToTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MethodRegret:
-    """Runs of one method, one a seed. `mean`, `low` and `high` (budget,): regret over seeds in points; see `mean_interval`."""
+    """Runs of one method, one a seed. `mean`, `low` and `high` (budget,): regret over seeds in points; see `mean_of`."""
 
     method: str
     runs: tuple[RegretRun, ...]
@@ -77,7 +76,10 @@ class MethodRegret:
 
 def summarize_runs(method: str, runs: Sequence[RegretRun]) -> MethodRegret:
     """Summarize a method's runs: mean regret with its interval, and evaluations to each target."""
-    mean, low, high = mean_interval(np.array([run.regret for run in runs]), COVERAGE)
+    changes = steps(*(run.regret for run in runs))
+    found = [mean_of(np.array(regrets)) for _, regrets in changes]
+    lengths = np.diff([*(count for count, _ in changes), len(runs[0].regret) + 1])
+    mean, low, high = np.repeat([(one.value, one.low, one.high) for one in found], lengths, axis=0).T
     low = np.maximum(low, 0)  # as no regret is below it
     reached = []
     for threshold in THRESHOLDS:

@@ -203,11 +203,11 @@ def do_they_predict(
     if not own:
         return QuestionAnswer(number=4)
     others = {name: pair for name, pair in correlations.items() if name not in own and name != CEILING}
-    best = max(own, key=lambda name: own[name][0].value)
+    best = _best(own)
     text = f"the best of the blockwise predictors is {best}, Kendall's tau {own[best][0]}"
     judged = own[best][0].count
     if others:
-        other = max(others, key=lambda name: others[name][0].value)
+        other = _best(others)
         text += f"; the best of the others is {other}, {others[other][0]}"
         if others[other][0].count != judged:
             text += f" (not comparable closely: judged by {judged} networks and by {others[other][0].count})"
@@ -344,6 +344,11 @@ def both_correlations(predicted: FloatArray, true: FloatArray) -> tuple[Estimate
 def plain_pair(tau: Estimate, rho: Estimate) -> dict[str, Any]:
     """Return both rank correlations for JSON."""
     return {"kendall": tau.to_plain(), "spearman": rho.to_plain()}
+
+
+def _best(ranked: Mapping[str, tuple[Estimate, Estimate]]) -> str:
+    """Return the name of the highest Kendall's tau; those without one come last."""
+    return max(ranked, key=lambda name: np.nan_to_num(ranked[name][0].value, nan=-2.0))
 
 
 def _tau(values: FloatArray) -> Estimate:

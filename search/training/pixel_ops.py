@@ -6,7 +6,7 @@ strength.
 
 Cubuk et al. 2020, "RandAugment", arXiv:1909.13719; the ops are those of AutoAugment, arXiv:1805.09501, in the ranges
 that the published recipe trains with. Geometry is computed in 16-bit fixed point as in Pillow, so that it is the
-same on every device; pixels from outside are black. Images are uint8 (B, C, S, S), C is 1 or 3.
+same on every device; pixels from outside are black. Images are uint8 (B, C, S, S); for ops on colors C is 1 or 3.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ MAX_ENHANCEMENT = 0.9  # more or less than the image has
 MAX_POSTERIZED_BITS = 4  # of 8 taken away
 FIXED = 1 << 16
 LUMA = (19595, 38470, 7471)  # ITU-R 601 in 1/65536, as Pillow makes gray of red, green and blue
+_OF_COLORS = {"color", "contrast"}
 SMOOTH = 13  # the sum of the smoothing kernel: 5 in the middle, 1 around
 
 
@@ -264,7 +265,7 @@ def augment(
     std: Sequence[float],
     generator: Generator,
 ) -> Tensor:
-    """Return images, uint8 (B, C, S, S) of 1 or 3 channels on any device, augmented and normalized: float32, same shape.
+    """Return images, uint8 (B, C, S, S) on any device, augmented and normalized: float32, same shape.
 
     All random numbers come from the generator, which is on the processor, so that they are the same whatever device holds
     the images; how many are drawn depends on the batch's size and the augmentation alone. The images stay as they are.
@@ -289,7 +290,7 @@ def augment_batches(
     Raises:
         ConfigError: as `augment`.
     """
-    _check(images, generator)
+    _check(images, augmentation, generator)
     size = images.shape[3]
     each = [draw(len(some), size, augmentation, generator) for some in torch.split(images, batch)]
 
@@ -376,10 +377,16 @@ def cut_out(images: Tensor, hole: int, middles: Tensor) -> Tensor:
     return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
-def _check(images: Tensor, generator: Generator) -> None:
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3):
+def _check(images: Tensor, augmentation: Augmentation, generator: Generator) -> None:
+    if images.dtype != torch.uint8 or images.ndim != 4:
         raise ConfigError(
-            f"images to augment are {images.dtype} of shape {tuple(images.shape)}; give uint8 of (B, 1 or 3, S, S)"
+            f"images to augment are {images.dtype} of shape {tuple(images.shape)}; give uint8 of (B, C, S, S)"
+        )
+    of_colors = sorted(_OF_COLORS.intersection(augmentation.ops)) if augmentation.rand_ops else []
+    if of_colors and images.shape[1] not in (1, 3):
+        raise ConfigError(
+            f"augmentation: {' and '.join(of_colors)} are of gray images or colors, and these have {images.shape[1]} channels; "
+            "give other ops, or augmentation mild or none"
         )
     if images.shape[2] != images.shape[3]:
         raise ConfigError(

@@ -3,6 +3,7 @@
 FOLDER/units, objects, scratch     `search.work.results`: trainings done, and those under way
 FOLDER/blox-base-SEED.csv ...      `search.training.published_files`: all that were trained in this folder with the seed
 FOLDER/weights-SEED/NETWORK.pt     state dicts of `space.networks.build_network`, which `harness export --checkpoint` reads
+FOLDER/learning.txt                of a user's own modules: how they learn, `space.definition.learning_digest`
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from search.work.trainings import TOGETHER, keep_each, together_unit, training_u
 from search.work.unit import Unit
 from space import Architecture, ArchitectureError
 from space.accuracies.seeds import SeedAccuracies
-from space.atomic_files import locked
+from space.atomic_files import locked, write_file
 from space.dataset import write_dataset
 from space.dataset.schema import MAX_LIST
+from space.definition import learning_digest
 from space.errors import ConfigError, MissingMetric, did_you_mean
 from space.hash_table import first_names
+from space.text_files import read_text
 
 if TYPE_CHECKING:
     from search.training.images import Task
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from search.training.trained import Trained
     from space import SpaceConfig
 
-KIND = "train"
+KIND, LEARNING = "train", "learning.txt"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,24 @@ def check_alike(results: ResultStore, unit: Unit) -> None:
             raise ConfigError(
                 f"{results.folder} holds trainings of another kind: {what}; name another --output, or train alike"
             )
+
+
+def check_learning(folder: Path, config: SpaceConfig, *, keeps: bool = True) -> None:
+    """Refuse a folder of networks of a user's own modules that learn otherwise now, as where more paths are dropped in training.
+
+    Of a new folder, or of one of another version of torch, how they learn is kept, if `keeps`. Raises: ConfigError.
+    """
+    found, path = learning_digest(config), folder / LEARNING
+    if not found:
+        return
+    kept = read_text(path).strip() if path.exists() else ""
+    if kept != found and kept.rpartition(" ")[0] == found.rpartition(" ")[0]:
+        raise ConfigError(
+            f"{folder}: what is there was trained by other code: a module of space {config.name!r} now does something else in "
+            "training, or begins with weights of another scale; put the code back, or name another folder"
+        )
+    if keeps and kept != found:
+        write_file(path, f"{found}\n".encode())
 
 
 def stored_units(results: ResultStore) -> list[Unit]:

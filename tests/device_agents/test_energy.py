@@ -12,9 +12,9 @@ import pytest
 
 from device_agents import energy, gauges
 from device_agents.energy import Meter, find_meter
+from device_agents.facts import Absent
 from device_agents.gauges import find_update_s
 from device_agents.nvidia import open_gpu
-from device_agents.readings import Absent
 
 
 def write(root: Path, files: dict[str, object]) -> Path:

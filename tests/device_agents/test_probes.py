@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ import pytest
 from device_agents import facts, main
 from device_agents import probes as probes_module
 from device_agents.cores import find_clusters
+from device_agents.facts import Absent
 from device_agents.nvidia import UUIDS, load_of, programs_on, used_gpu
 from device_agents.probes import Probes
-from device_agents.readings import Absent, run_with_deadline
+from device_agents.readings import Flood, run_bounded, run_with_deadline
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -32,10 +34,11 @@ def golden(folder):
 def test_a_text_gives_its_fact(path):
     case = json.loads(path.read_text())
     parse = getattr(facts, case["source"])
-    if "error" in case:
-        with pytest.raises(ValueError, match=re.escape(case["error"])):
-            parse(case["text"])
-        return
+    for key, kind in (("error", ValueError), ("absent", facts.Absent)):
+        if key in case:
+            with pytest.raises(kind, match=re.escape(case[key])):
+                parse(case["text"])
+            return
     found = parse(case["text"])
     if isinstance(found, dict):
         found = json.loads(json.dumps(found))
@@ -137,6 +140,35 @@ def test_a_command_that_hangs_or_fails_is_an_error_within_its_deadline(tmp_path,
     assert "timed out" in conditions["probe_errors"]["throttled"]
     assert "status 3" in conditions["probe_errors"]["power_mode"]
     assert "throttled" not in conditions
+
+
+@pytest.mark.parametrize(
+    ("where", "kind", "why"),
+    [("", Flood, "it wrote more than 1048576 bytes"), (">&2", subprocess.TimeoutExpired, "timed out")],
+)
+def test_a_command_that_never_stops_writing_is_ended_before_it_fills_memory(
+    tmp_path, monkeypatch, where, kind, why
+):
+    program = tmp_path / "vcgencmd"
+    program.write_text(f"#!/bin/sh\nexec yes {where}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(kind, match=why):
+        run_bounded([str(program)], 1.0)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kb + 50_000
+    if not where:
+        assert why in Probes(tmp_path).conditions([])["probe_errors"]["throttled"]
+
+
+def test_the_end_of_what_a_command_said_of_its_errors_is_kept():
+    done = run_bounded(["sh", "-c", "yes | head -c 3000000 >&2; echo gone >&2; echo out; exit 3"], 20.0)
+    assert (done.returncode, done.stdout, done.stderr[-5:], len(done.stderr)) == (
+        3,
+        b"out\n",
+        b"gone\n",
+        1 << 20,
+    )
 
 
 def test_gpus_are_asked_for_only_where_they_matter(tmp_path):

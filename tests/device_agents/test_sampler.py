@@ -14,10 +14,9 @@ from rigs.agent_client import Client, process_exists
 from rigs.agent_jobs import QUICK_PLAN, send_job
 
 from device_agents.cores import kept_on
-from device_agents.facts import CLOCK_CAPS, parse_first_number, parse_throttled
+from device_agents.facts import CLOCK_CAPS, Absent, parse_first_number, parse_throttled
 from device_agents.nvidia import uses_gpu
 from device_agents.probes import Probes
-from device_agents.readings import Absent
 from device_agents.sampler import Question, Sampler, Source
 
 GOLDEN = Path(__file__).parent / "golden/devices"

@@ -11,7 +11,7 @@ from factories.model_files import CONVERTED, INT8_OF_CONVERTED
 from rigs.litert_outputs import LiteRtProcess, litert_process
 from rigs.software_gpu import software_gpu
 
-from exporters import FragmentLibrary, Precision, link
+from exporters import FragmentLibrary, Precision
 from exporters.fragments import all_fragments, fragments_of
 from space import BLOX, TINY, Architecture, SpaceConfig
 from space.block import WIRINGS
@@ -86,7 +86,7 @@ def linked(
     chosen = select_models(networks, config)
     paths = [folder / f"{precision}-{one.index}.tflite" for one in chosen]
     for path, one in zip(paths, chosen, strict=True):
-        path.write_bytes(link(library.recipe(one), library.part))
+        path.write_bytes(library.assembly(one).whole())
     return paths
 
 

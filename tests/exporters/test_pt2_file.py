@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from factories.model_files import onnx_model
 from factories.programs import convolution, rewritten, save_program, saying
 
 from exporters import pt2_file, pt2_worker
@@ -248,3 +250,15 @@ def test_a_program_too_large_for_this_machine_is_not_converted(
 ) -> None:
     monkeypatch.setattr(pt2_file, "free_bytes", lambda: program.stat().st_size)
     assert "convert it to ONNX elsewhere" in refusal(program)
+
+
+def test_a_model_that_gives_no_number_where_the_program_gives_one_is_none_of_it() -> None:
+    from onnx import TensorProto, helper
+
+    ends = [[(name, TensorProto.FLOAT, [2])] for name in "xy"]
+    model = onnx_model([helper.make_node("Log", ["x"], ["y"])], *ends).SerializeToString()
+    given = {"x": np.array([1, -1], np.float32)}
+    pt2_worker.check(model, given, [np.array([0, np.nan], np.float32)])
+    for right in ([0, 1], [np.nan, np.nan], [0.1, np.nan]):
+        with pytest.raises(ValueError, match="gives other outputs than the program"):
+            pt2_worker.check(model, given, [np.array(right, np.float32)])

@@ -92,7 +92,7 @@ def test_a_configuration_is_checked_and_frozen() -> None:
 @pytest.mark.parametrize("latency_ns", [0.0, -1.0, float("nan")])
 def test_a_reference_latency_is_positive(latency_ns: float) -> None:
     with pytest.raises(ValueError, match="latency_ns"):
-        ReferenceLatency(configuration=CONFIGURATION, latency_ns=latency_ns, session_id="", measured_utc="")
+        ReferenceLatency(configuration=CONFIGURATION, latency_ns=latency_ns, measured_utc="")
 
 
 CHANGED = {

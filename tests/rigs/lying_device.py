@@ -69,6 +69,7 @@ SAMPLE: dict[str, Any] = {
     "min_khz": {"0": 1000},
     "max_khz": {"0": 2000},
     "governors": {"0": "schedutil"},
+    "boost": True,
     "over_current": {"oc1": 0},
     "cooling": {"cpufreq-cpu0": 0},
     "temps_c": {"cpu": 40.5},

@@ -16,7 +16,6 @@ import pytest
 from factories.records import graph_hash
 from factories.sent_models import assembly_of, made_model
 
-from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
 from harness.devices.link import OnConnecting
 from harness.measurement import campaign
@@ -26,6 +25,7 @@ from harness.measurement.session_runner import Circumstances
 from harness.measurement.workload import Model
 from harness.store import Store
 from rigs.watcher import Watcher
+from space.assembly import Assembly
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}
@@ -69,7 +69,7 @@ class Load:
 
     `network_ms` and `reference_ms` of a run, `temp_c`, `is_throttled`, `waits`: the share of a run that it waits; `watts`
     what the device takes, by what runs. `before`: called before each second. `error`: what ends the job at `error_s`. `outputs`:
-    what the worker tells of them, by the event's fields.
+    what the worker tells of them, by the event's fields. `after`: the conditions at its end.
     """
 
     network_ms: Callable[[float], float] = lambda at_s: 4.0
@@ -85,6 +85,7 @@ class Load:
     error_s: float = float("inf")
     runtime: Mapping[str, Any] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    after: Mapping[str, Any] = field(default_factory=lambda: COOL)
 
 
 class StubEvent(threading.Event):
@@ -302,7 +303,7 @@ class ScriptedLink:
             runs = 0 if which == "idle" else round(seconds * 1000)
             on_event({"event": "block", "index": index, "runs": runs, **block})
         self.clock_s += at_s
-        return {"blocks": len(job["blocks"]), "conditions_after": COOL}
+        return {"blocks": len(job["blocks"]), "conditions_after": dict(load.after)}
 
     def energy_sensor(self, provider: str) -> dict[str, Any]:
         """Return `sensor`."""

@@ -1,12 +1,15 @@
-"""SSH agents for tests: OpenSSH's with keys of the test's own, and one that takes requests and never answers."""
+"""SSH agents for tests: OpenSSH's with keys of the test's own, one that never answers, and one that answers what it is told."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,3 +46,28 @@ def silent_agent(folder: Path) -> Iterator[str]:
         listener.bind(path)
         listener.listen()
         yield path
+
+
+@contextmanager
+def lying_agent(folder: Path, answer: Sequence[bytes], pause_s: float = 0.0) -> Iterator[str]:
+    """Answer each request in these pieces, a pause after each, and hang up; yield the path of the socket."""
+    path = str(folder / "lying.socket")
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:  # closed
+                return
+            with connection, contextlib.suppress(OSError):
+                connection.recv(1 << 16)
+                for piece in answer:
+                    connection.sendall(piece)
+                    time.sleep(pause_s)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        yield path
+        listener.shutdown(socket.SHUT_RDWR)

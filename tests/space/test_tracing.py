@@ -148,6 +148,12 @@ class Pixels(nn.MultiheadAttention):
         return super().forward(y, y, y, need_weights=False)[0].transpose(1, 2).reshape(x.shape)
 
 
+def test_norms_without_a_scale_are_folded_each_into_its_own_convolution() -> None:
+    units = [(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8, affine=False)) for _ in range(2)]
+    _, graph = trace(nn.Sequential(*units[0], *units[1]), SHAPE)
+    assert graph.folds == (("0", "1"), ("2", "3"))
+
+
 @pytest.mark.parametrize(
     "module",
     [

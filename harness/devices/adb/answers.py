@@ -2,7 +2,7 @@
 
 Each parser knows the texts of Android 11 to 16: tests/rigs/android_answers.py has their forms by AOSP's sources, and
 tests/harness/devices/adb/recorded_answers.json what phones answered, as public reports have it. What the phone does
-not tell is `NotTold` with the reason; a text of another form is a ValueError.
+not tell is `Absent` with the reason; a text of another form is a ValueError.
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
+from device_agents.facts import Absent, no_answer
 from device_agents.gauges import DISCHARGING
 
-_REFUSED = re.compile(
-    r"Permission Denial|Can't find service: \S+|cmd: Can't find service|not found|inaccessible"
-)
 _TEMPERATURE = re.compile(r"\tTemperature\{mValue=([^,]+), mType=(-?\d+), mName=([^,}]*), mStatus=\d+\}")
-_THRESHOLDS = "Temperature static thresholds from HAL:\n"
 # android.os.Temperature: -1 is unknown; 6, 7 and 8 are voltage, current and charge of the battery, no temperatures.
 _NO_TEMPERATURES = ("-1", "6", "7", "8")
-_STATUS = re.compile(r"^Thermal Status: ([0-6])$", re.MULTILINE)
 _FREQUENCY = re.compile(r"/sys/devices/system/cpu/cpu(\d+)/cpufreq/scaling_cur_freq (\d+)")
 # android.os.BatteryManager, BATTERY_STATUS_UNKNOWN to BATTERY_STATUS_FULL, in the words of Linux's power_supply class.
 _BATTERY = {"1": "Unknown", "2": "Charging", "3": "Discharging", "4": "Not charging", "5": "Full"}
@@ -45,39 +41,6 @@ _TRUTH = {"true": True, "false": False}
 SAVERS = {"global low_power": "1", "system POWER_SAVE_MODE_OPEN": "1", "system SmartModeStatus": "4"}
 
 
-class NotTold(Exception):
-    """A thing that this phone does not tell, and why."""
-
-
-def parse_thermal(text: str) -> int:
-    """Return Android's thermal status in `dumpsys thermalservice`: 0 none, 1 light, to 6 shutdown.
-
-    Raises: NotTold where the service is absent, or the status says nothing: set by hand, or 0 because no sensor or no threshold
-    is behind it, as on some phones however hot they are; ValueError.
-    Source: frameworks/base, services/core/java/com/android/server/power/ThermalManagerService.java, dumpInternal.
-    """
-    status = _STATUS.search(text)
-    if status is None:
-        raise _unknown("dumpsys thermalservice", text)
-    if "IsStatusOverride: true" in text:
-        raise NotTold(
-            "its thermal status was set by hand; to have the real one: adb shell cmd thermalservice reset"
-        )
-    if status[1] == "0" and "HAL Ready: " not in text:
-        raise NotTold("its thermal status is 0, and nothing is told of a thermal HAL behind it")
-    if status[1] == "0" and ("HAL Ready: false" in text or "ThermalHAL 1.0" in text):
-        raise NotTold("its thermal status is always 0: its thermal HAL tells of no throttling")
-    if status[1] == "0" and "HAL Ready: true" in text and "ThermalHAL " not in text:
-        raise NotTold(
-            "its thermal HAL is its maker's own, of which it is not known whether it tells of throttling"
-        )
-    _, header, behind = text.replace("\r", "").partition(_THRESHOLDS)
-    # A line each, in the words of the HAL's version.
-    if status[1] == "0" and header and not behind.startswith("\t"):
-        raise NotTold("its thermal status is always 0: its thermal HAL has no thresholds")
-    return int(status[1])
-
-
 def parse_temperatures(text: str) -> dict[str, float]:
     """Return the temperatures in C that `dumpsys thermalservice` read just now, by sensor; empty where it has none.
 
@@ -95,10 +58,10 @@ def parse_temperatures(text: str) -> dict[str, float]:
 
 
 def parse_clocks(text: str) -> dict[str, int]:
-    """Return the clocks in kHz of the cores, by id, from lines of file and value. Raises: NotTold without any; ValueError."""
+    """Return the clocks in kHz of the cores, by id, from lines of file and value. Raises: Absent without any; ValueError."""
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise NotTold("its shell may read no scaling_cur_freq of a core")
+        raise Absent("its shell may read no scaling_cur_freq of a core")
     found = {}
     for line in lines:
         match = _FREQUENCY.fullmatch(line.strip())
@@ -112,11 +75,11 @@ def parse_battery(text: str) -> dict[str, Any]:
     """Return `percent`, `status`, `temp_c`, `powered_by` and, where it is told, `voltage_mv` of `dumpsys battery`.
 
     Makers print more, between these lines and behind: those of two spaces count, up to an empty line or the title of a log.
-    Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, dumpInternal.
+    Raises: Absent, ValueError. Source: services/core/java/com/android/server/BatteryService.java, dumpInternal.
     """
     _, header, rest = text.replace("\r", "").partition("Current Battery Service state:\n")
     if not header:
-        raise _unknown("dumpsys battery", text)
+        raise no_answer("dumpsys battery", text)
     fields: dict[str, str] = {}
     for line in rest.split("\n"):
         if not line or line.startswith("["):
@@ -125,7 +88,7 @@ def parse_battery(text: str) -> dict[str, Any]:
         if separator and line.startswith("  "):
             fields[key] = value
     if "(UPDATES STOPPED" in rest:
-        raise NotTold("its battery was set by hand; to have the real one: adb shell dumpsys battery reset")
+        raise Absent("its battery was set by hand; to have the real one: adb shell dumpsys battery reset")
     try:
         percent = 100 * int(fields["level"]) / int(fields["scale"])
         status, temp_c = _BATTERY[fields["status"]], int(fields["temperature"]) / 10
@@ -144,7 +107,7 @@ def parse_battery(text: str) -> dict[str, Any]:
 def parse_gauge(text: str) -> dict[str, int]:
     """Return `current_ua` and `voltage_uv` of the battery in lines of supply, property and value of /sys/class/power_supply.
 
-    Raises: NotTold where it is not discharging, something charges it, or its current is kept from the shell; ValueError.
+    Raises: Absent where it is not discharging, something charges it, or its current is kept from the shell; ValueError.
     """
     supplies: dict[str, dict[str, str]] = {}
     for line in text.splitlines():
@@ -160,7 +123,7 @@ def parse_gauge(text: str) -> dict[str, int]:
         and {"current_now", "voltage_now"} <= one.keys()
     }
     if not batteries:
-        raise NotTold("its shell may read no current of a battery in /sys/class/power_supply")
+        raise Absent("its shell may read no current of a battery in /sys/class/power_supply")
     # Some phones list their gauge a second time, by its chip's name.
     battery = batteries.get("battery") or min(batteries.items())[1]
     chargers = [
@@ -178,49 +141,49 @@ def parse_gauge(text: str) -> dict[str, int]:
 def parse_current(text: str) -> int:
     """Return the current in uA that `cmd battery get -f current_now` tells, which Android 15 is the first to know.
 
-    Raises: NotTold, ValueError. Source: services/core/java/com/android/server/BatteryService.java, Shell.
+    Raises: Absent, ValueError. Source: services/core/java/com/android/server/BatteryService.java, Shell.
     """
     if not text.strip() or "Unknown get option" in text:
-        raise NotTold(
+        raise Absent(
             "its Android does not tell the battery's current: Android 15 is the first, and its maker may have left it out"
         )
     if not re.fullmatch(r"-?\d{1,18}", text.strip()):
-        raise _unknown("cmd battery get -f current_now", text)
+        raise no_answer("cmd battery get -f current_now", text)
     return int(text)
 
 
 def check_discharging(status: str, chargers: Sequence[str]) -> None:
-    """Check that a battery gives all that a phone takes. Raises: NotTold with the remedy."""
+    """Check that a battery gives all that a phone takes. Raises: Absent with the remedy."""
     if chargers:
-        raise NotTold(f"the phone is plugged in ({', '.join(chargers)}; {status}), {_PLUGGED_IN}")
+        raise Absent(f"the phone is plugged in ({', '.join(chargers)}; {status}), {_PLUGGED_IN}")
     if status != DISCHARGING:
-        raise NotTold(f"it is not discharging ({status}), {_PLUGGED_IN}")
+        raise Absent(f"it is not discharging ({status}), {_PLUGGED_IN}")
 
 
 def parse_screen(text: str) -> str:
     """Return `on` or `off` from `dumpsys deviceidle get screen`.
 
-    Raises: NotTold, ValueError. Source: DeviceIdleController.java, Shell command `get screen`, which prints mScreenOn.
+    Raises: Absent, ValueError. Source: DeviceIdleController.java, Shell command `get screen`, which prints mScreenOn.
     """
     word = text.strip()
     if word not in ("true", "false"):
-        raise _unknown("dumpsys deviceidle get screen", text)
+        raise no_answer("dumpsys deviceidle get screen", text)
     return "on" if word == "true" else "off"
 
 
 def parse_battery_saver(text: str) -> bool:
     """Return whether battery saver is on, from a line of `settings get` for each of `SAVERS`.
 
-    Raises: NotTold where it was never set, ValueError. Source: frameworks/base, core/java/android/provider/Settings.java,
+    Raises: Absent where it was never set, ValueError. Source: frameworks/base, core/java/android/provider/Settings.java,
     Global.LOW_POWER_MODE; services/core/java/com/android/server/power/batterysaver/BatterySaverStateMachine.java sets it.
     """
     words = text.replace("\r", "").strip().split("\n")
     if len(words) != len(SAVERS) or words[0] not in ("0", "1", "null"):
-        raise _unknown("settings get global low_power", text)
+        raise no_answer("settings get global low_power", text)
     if any(word == on for word, on in zip(words, SAVERS.values(), strict=True)):
         return True
     if words[0] == "null":
-        raise NotTold("its Android does not tell whether battery saver is on")
+        raise Absent("its Android does not tell whether battery saver is on")
     return False
 
 
@@ -234,7 +197,7 @@ def parse_release(text: str) -> str:
 def parse_fixed_help(text: str) -> bool:
     """Return whether `cmd power help` knows fixed-performance mode; the phone may refuse it all the same. Raises: ValueError."""
     if "Power manager (power) commands:" not in text:
-        raise _unknown("cmd power help", text)
+        raise no_answer("cmd power help", text)
     return "set-fixed-performance-mode-enabled" in text
 
 
@@ -248,11 +211,3 @@ def fixed_refusal(text: str) -> str:
     if "Unknown command" in text:
         return "its Android has no such mode: Android 11 is the first"
     return f"it answered {text.strip()[:120]!r}"
-
-
-def _unknown(command: str, text: str) -> Exception:
-    """Return the exception for an answer in which the wanted line is not."""
-    if refusal := _REFUSED.search(text):
-        line = next(line for line in text.splitlines() if refusal[0] in line)
-        return NotTold(f"'{command}' says: {line.strip()[:120]}")
-    return ValueError(f"'{command}' answered {text[:80]!r}, which harness does not know")

@@ -28,9 +28,15 @@ _TOLD = re.compile(rb"\nHARNESS-CLOCK ([0-9]{1,18})\n")
 _KEPT_BYTES = 200
 
 
+def since_boot_ns() -> int:
+    """Return a clock that nobody sets, in ns; it goes on while this machine is suspended, where the system has such a one."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.perf_counter_ns() if clock is None else time.clock_gettime_ns(clock)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockOffset:
-    """This machine's clock minus the phone's, in ns, known to `error_ns` at `known_ns` of this machine's clock."""
+    """This machine's clock, `since_boot_ns`, minus the phone's, in ns, known to `error_ns` at `known_ns` of this machine's."""
 
     offset_ns: int
     error_ns: int
@@ -50,10 +56,10 @@ def read_offset(transport: Transport, python: str) -> ClockOffset:
     try:
         trips = []
         for _ in range(ROUNDS):
-            sent_ns = time.perf_counter_ns()
+            sent_ns = since_boot_ns()
             channel.write(b"\n", TIMEOUT_S)
             phone_ns = _read_number(channel)
-            trips.append((time.perf_counter_ns() - sent_ns, sent_ns, phone_ns))
+            trips.append((since_boot_ns() - sent_ns, sent_ns, phone_ns))
     finally:
         channel.close()
     trip_ns, sent_ns, phone_ns = min(trips)

@@ -149,5 +149,4 @@ class FixedPerformance:
             )
 
     def _run(self, script: str, *arguments: str) -> str:
-        argv = ["sh", "-c", _FIND + script, "harness", FOLDER, *arguments]
-        return self._adb.shell(argv, timeout_s=TIMEOUT_S).stdout.decode("utf-8", "replace").strip()
+        return self._adb.script(_FIND + script, FOLDER, *arguments, timeout_s=TIMEOUT_S).strip()

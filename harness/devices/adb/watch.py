@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
 
+from device_agents.facts import Absent, parse_thermal_status
 from device_agents.gauges import BATTERY_SCOPE, DISCHARGING, battery_power_uw, find_update_s
 from harness.devices.adb.answers import (
     SAVERS,
-    NotTold,
     check_discharging,
     parse_battery,
     parse_battery_saver,
@@ -26,10 +26,9 @@ from harness.devices.adb.answers import (
     parse_release,
     parse_screen,
     parse_temperatures,
-    parse_thermal,
 )
 from harness.devices.adb.client import Adb
-from harness.devices.adb.clock import ClockOffset
+from harness.devices.adb.clock import ClockOffset, since_boot_ns
 from harness.devices.adb.guard import BEAT, FOLDER, SILENCE_S, STATE, FixedPerformance
 from harness.devices.answers import check_told
 from harness.errors import DeviceError, LinkError
@@ -83,7 +82,6 @@ cmd power help 2>&1
 echo '== state'
 {STATE}"""
 _BEAT = f"echo '== guard'\n{BEAT}"
-_END = "echo '== end'\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +105,7 @@ class PhoneWatch:
         *,
         fixed: bool,
         offset: Callable[[], ClockOffset],
-        now_ns: Callable[[], int] = time.perf_counter_ns,
+        now_ns: Callable[[], int] = since_boot_ns,
         period_s: float = PERIOD_S,
         silence_s: float = SILENCE_S,
     ) -> None:
@@ -211,7 +209,7 @@ class PhoneWatch:
             dated = self._dated(tick, READINGS_ERROR * settle_s * 1e9)
             try:
                 uw = gauge_power_uw(tick.values, tick.absent)
-            except (NotTold, ValueError) as error:
+            except (Absent, ValueError) as error:
                 trouble = str(error)
                 continue
             if dated is not None:
@@ -219,7 +217,7 @@ class PhoneWatch:
         try:
             for conditions in (self._before, after):
                 check_unplugged(conditions, conditions.get("absent", {}))
-        except NotTold as error:
+        except Absent as error:
             trouble, readings = str(error), []
         if trouble or not readings:
             after.setdefault("absent", {})["gauge"] = trouble or "none of its readings was dated well enough"
@@ -268,7 +266,7 @@ class PhoneWatch:
             beat = str(self._beats)
         from_ns = self._now_ns()
         try:
-            text = self._adb.script((_BEAT * self._fixed) + script + _END, FOLDER, beat)
+            text = self._adb.script((_BEAT * self._fixed) + script, FOLDER, beat)
         except DeviceError as error:
             self._trouble = str(error)
             return Told(from_ns=from_ns, to_ns=self._now_ns(), values={}, absent={"adb": str(error)})
@@ -283,30 +281,30 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
     `fixed_known`: whether its Android knows fixed-performance mode; `fixed_state`: `off`, `guarded` by a campaign, or `left` on.
     Raises: LinkError.
     """
-    return parse_told(adb.script(_THERMAL + _CLOCKS + _SLOW + _LOOK + _END, FOLDER))
+    return parse_told(adb.script(_THERMAL + _CLOCKS + _SLOW + _LOOK, FOLDER))
 
 
 def slow_conditions(adb: Adb) -> dict[str, Any]:
     """Return the battery, the screen and battery saver of a phone, as far as its shell tells them. Raises: LinkError."""
-    return _heeded(parse_told(adb.script(_SLOW + _END))[0])
+    return _heeded(parse_told(adb.script(_SLOW))[0])
 
 
 def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Return the gauge of a phone's battery as an agent tells a sensor of energy: how often it measures, or why not."""
 
     def look() -> tuple[dict[str, Any], dict[str, str]]:
-        return parse_told(adb.script(_GAUGE + _END))
+        return parse_told(adb.script(_GAUGE))
 
     def latest() -> int | None:
-        with suppress(DeviceError, NotTold, ValueError):
+        with suppress(DeviceError, Absent, ValueError):
             return gauge_current_ua(*look())
         return None
 
     try:
-        check_unplugged(*parse_told(adb.script(_BATTERY + _END)))
+        check_unplugged(*parse_told(adb.script(_BATTERY)))
         gauge_power_uw(*look())
         update_s = find_update_s(latest, clock_s)
-    except (DeviceError, NotTold, ValueError) as error:
+    except (DeviceError, Absent, ValueError) as error:
         return {"reasons": [f"battery by adb: {error}"]}
     sensor = {
         "kind": "battery",
@@ -322,26 +320,26 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
 
 
 def check_unplugged(values: Mapping[str, Any], absent: Mapping[str, str]) -> None:
-    """Check that the battery's service tells of no charger. Raises: NotTold, also where it tells nothing."""
+    """Check that the battery's service tells of no charger. Raises: Absent, also where it tells nothing."""
     if "battery" not in values:
         reason = absent.get("battery") or absent.get("adb") or "its battery's service told nothing"
-        raise NotTold(f"whether the phone is plugged in is not known: {reason}")
+        raise Absent(f"whether the phone is plugged in is not known: {reason}")
     check_discharging(DISCHARGING, values["battery"]["powered_by"])
 
 
 def gauge_current_ua(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
-    """Return the current of what a gauge told, by /sys or else by the battery's service. Raises: NotTold."""
+    """Return the current of what a gauge told, by /sys or else by the battery's service. Raises: Absent."""
     if "gauge" in values:
         return int(values["gauge"]["current_ua"])
     if "current_ua" in values:
         return int(values["current_ua"])
-    raise NotTold(
+    raise Absent(
         "; ".join(absent.get(name, "") for name in ("adb", "gauge", "current_ua") if absent.get(name))
     )
 
 
 def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
-    """Return the power in uW that a phone's battery gives. Raises: NotTold where that is not all it takes; ValueError."""
+    """Return the power in uW that a phone's battery gives. Raises: Absent where that is not all it takes; ValueError."""
     current_ua = gauge_current_ua(values, absent)
     if "gauge" in values:
         return battery_power_uw(current_ua, values["gauge"]["voltage_uv"])
@@ -351,12 +349,10 @@ def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
 
 
 def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the parts of an answer (`== NAME` before each, `== end` behind), and the reasons for absent ones."""
+    """Return the parts of an answer (`== NAME` before each), and the reasons for absent ones."""
     values: dict[str, Any] = {}
     absent: dict[str, str] = {}
     parts = _parts(text)
-    if "end" not in parts:
-        return {}, {"adb": f"its answer broke off: {text[-80:]!r}"}
     if "thermal" in parts:  # one answer holds both
         parts["temperatures"] = parts["thermal"]
     for name, (key, parse) in _PARSERS.items():
@@ -365,7 +361,7 @@ def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
         try:
             if (value := parse(parts[name])) != {}:
                 values[key] = check_told(key, value)
-        except (NotTold, ValueError) as error:
+        except (Absent, ValueError) as error:
             absent[key] = str(error)
     return values, absent
 
@@ -390,7 +386,7 @@ def _word(text: str, known: tuple[str, ...]) -> str:
 
 _PARSERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "guard": ("fixed_performance", lambda text: _word(text, ("on", "off")) == "on"),
-    "thermal": ("thermal_status", parse_thermal),
+    "thermal": ("thermal_status", parse_thermal_status),
     "temperatures": ("temps_c", parse_temperatures),
     "clocks": ("freq_khz", parse_clocks),
     "gauge": ("gauge", parse_gauge),

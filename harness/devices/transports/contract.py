@@ -17,6 +17,11 @@ class CompletedCommand:
     stdout: bytes
     stderr: str
 
+    @property
+    def text(self) -> str:
+        """Standard output as text, whatever bytes it holds."""
+        return self.stdout.decode("utf-8", "replace")
+
 
 class Channel(Protocol):
     """The three streams of a started command."""

@@ -8,8 +8,10 @@ import os
 import shlex
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import final
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -18,11 +20,44 @@ from harness.devices.transports.ssh_config import expand_home
 from harness.devices.transports.ssh_hosts import SshHost
 from harness.errors import DeviceError
 from space.errors import ConfigError
+from space.text import counted
 
 AGENT_TIMEOUT_S = 5.0  # for the list of its keys
 SIGN_TIMEOUT_S = 30.0  # its owner may have to allow it, or to touch a key
 _OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
 _MAX_KEY_BYTES = 1 << 20
+_MAX_ANSWER_BYTES, _MAX_KEYS = 1 << 18, 2048  # of the SSH agent: OpenSSH's own limits
+
+
+@final
+class _BoundedAgent(paramiko.agent.AgentSSH):
+    """An SSH agent within bounds: paramiko takes any size and any number of keys, however slowly they come."""
+
+    def _send_message(self, msg: bytes) -> tuple[int, paramiko.Message]:
+        kind, answer = super()._send_message(msg)  # type: ignore[misc]
+        if kind == paramiko.agent.SSH2_AGENT_IDENTITIES_ANSWER:
+            count = int.from_bytes(answer.asbytes()[1:5], "big")
+            if count > _MAX_KEYS:
+                raise paramiko.SSHException(f"it claims to have {count} keys")
+        return kind, answer
+
+    def _read_all(self, wanted: int) -> bytes:
+        if wanted > _MAX_ANSWER_BYTES:
+            raise paramiko.SSHException(f"it announces an answer of {wanted} bytes")
+        connection: socket.socket = self._conn  # type: ignore[attr-defined]
+        timeout_s, answer = connection.gettimeout(), b""
+        assert timeout_s is not None
+        deadline_s = time.monotonic() + timeout_s
+        try:
+            while len(answer) < wanted:
+                connection.settimeout(max(0.001, deadline_s - time.monotonic()))
+                piece = connection.recv(wanted - len(answer))
+                if not piece:
+                    raise paramiko.SSHException("it hung up")
+                answer += piece
+        finally:
+            connection.settimeout(timeout_s)
+        return answer
 
 
 class KeyFailed(Exception):
@@ -82,8 +117,8 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
             more = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             raise _refused(host, f"it takes no keys, only {', '.join(error.allowed_types)}", notes) from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            if transport.is_active():
+        except (paramiko.SSHException, OSError) as error:  # a link that ends is no key's fault
+            if transport.is_active() and isinstance(error, paramiko.SSHException):
                 reason = str(error)
                 continue
             if is_agents and not isinstance(error, paramiko.AuthenticationException):
@@ -96,10 +131,11 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
                 raise KeyFailed(
                     b"" if is_slow else key.asbytes(), f"the SSH agent did not sign: {told}"
                 ) from error
-            if len(offered) == 1 and not isinstance(error, paramiko.AuthenticationException):
+            is_refusal = isinstance(error, paramiko.AuthenticationException)
+            if len(offered) == 1 and not (is_refusal and getattr(transport, "has_hung_up", False)):
                 raise
             raise _refused(
-                host, f"it hung up after {len(offered)} keys, so name the one that it knows", notes
+                host, f"it hung up after {counted(len(offered), 'key')}, so name the one that it knows", notes
             ) from error
         if transport.is_authenticated():
             return
@@ -151,7 +187,7 @@ def _agent(host: SshHost, notes: list[str]) -> paramiko.agent.AgentSSH | None:
         text = os.environ.get(text.removeprefix("$"), "")
     if not text:
         return None
-    agent = paramiko.agent.AgentSSH()
+    agent = _BoundedAgent()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(AGENT_TIMEOUT_S)
     try:

@@ -72,18 +72,18 @@ def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tu
     if found is None:
         names = tuple(map(str, range(highest + 1)))
     else:
-        array = np.asarray(found)
-        if array.dtype.kind != "U" or array.ndim != 1 or len(set(array.tolist())) != len(array):
+        array = np.asarray(found, object)  # of several texts for a class, as ImageNet's have, in no rectangle
+        names = tuple(array.tolist()) if array.ndim == 1 else ()
+        if not all(isinstance(name, str) for name in names) or len(set(names)) != max(1, array.size):
             raise ConfigError(
                 f"{what}: {CLASSES} are {shown(found)}; give different texts, one for each class"
             )
-        names = tuple(array.tolist())
     if not all(name and name.isprintable() for name in names):
         wrong = next(name for name in names if not (name and name.isprintable()))
         raise ConfigError(f"{what}: the class {wrong!r} cannot be shown; rename it")
     if len(names) < 2 or highest >= len(names):
         raise ConfigError(
-            f"{what}: labels are up to {highest}, and there are {len(names)} classes; a task has two or more, numbered from 0"
+            f"{what}: labels are up to {highest}, and the classes are {len(names)}; a task has two or more, numbered from 0"
         )
     return names
 

@@ -28,6 +28,7 @@ from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
 from search.training.task_source import MARK, DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError, shown
+from space.text import counted
 
 MAX_IMAGES = 2_000_000
 
@@ -94,14 +95,22 @@ def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...
     parts = {
         part: _given_part(one, f"task: {part}") for part, one in cast(Mapping[str, OnePart], named).items()
     }
-    names = next((names for one in named.values() if (names := getattr(one, "classes", None))), None)
-    return checked_classes(names, parts, "task"), parts
+    told = {part: np.asarray(getattr(one, "classes", ()), object).tolist() for part, one in named.items()}
+    said = {part: names for part, names in told.items() if names}
+    first = next(iter(said), "")
+    for part, names in said.items():
+        if names != said[first]:
+            raise ConfigError(
+                f"task: the classes of {part} are {shown(names)}, those of {first} {shown(said[first])}: a label would be of one "
+                "class here and of another there; give all parts the same classes in the same order"
+            )
+    return checked_classes(said.get(first), parts, "task"), parts
 
 
 def _given_part(given: OnePart, what: str) -> Images:
     if isinstance(given, tuple | list):
         if len(given) != 2:
-            raise ConfigError(f"{what}: {len(given)} things; give images and labels, or a dataset")
+            raise ConfigError(f"{what}: {counted(len(given), 'thing')}; give images and labels, or a dataset")
         images, labels = map(np.asarray, given)
         return checked_part(images, labels, f"{what}: images", f"{what}: labels")
     if not isinstance(given, LabeledImages):

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ from search.training.own_data.folders import ALL, PARTS, ListedPart, list_folder
 from search.training.task_source import DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError
+from space.system_errors import refused
 from space.text import counted, printable
 
 MAX_DECODED_BYTES = 4 << 30  # a task's images are in memory, and on the device that trains
@@ -86,13 +87,15 @@ def own_task(source: OwnSource, classes: tuple[str, ...], parts: Mapping[str, Im
 
 
 def tell_repeats(task: Task, log: Log) -> None:
-    """Report validation and test images that are, pixel by pixel, training images too."""
-    trained_on = set(map(_pixels_hash, task.train.images))
-    for part, what in (("val", "validate"), ("test", "test")):
-        images = getattr(task, part).images
-        if count := sum(_pixels_hash(one) in trained_on for one in images):
+    """Report images of a part that are, pixel by pixel, in another part, too: those of train, of val, then of test."""
+    uses = {"train": "train", "val": "validate", "test": "test"}
+    hashes = {part: list(map(_pixels_hash, getattr(task, part).images)) for part in uses}
+    for former, part in combinations(uses, 2):
+        known = set(hashes[former])
+        if count := sum(one in known for one in hashes[part]):
             log(
-                f"{task.name}: {count:,} of {counted(len(images), 'image')} to {what} are among those to train, too"
+                f"{task.name}: {count:,} of {counted(len(hashes[part]), 'image')} to {uses[part]} are among those to "
+                f"{uses[former]}, too"
             )
 
 
@@ -119,8 +122,8 @@ def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str
     if len(classes) != config.classes:
         some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
         raise ConfigError(
-            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space with "
-            "that number"
+            f"{source} has {counted(len(classes), 'class', 'classes')} ({some}), space {config.name!r} has {config.classes}; "
+            "take a space with that number"
         )
 
 
@@ -129,7 +132,7 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
     mean, std = (settings.mean, settings.std) if settings.mean else moments(train.images)
     if len(mean) != channels:
         raise ConfigError(
-            f"{source}: mean and std have {len(mean)} values, images {channels} channels; give one each"
+            f"{source}: mean and std have {counted(len(mean), 'value')}, images {counted(channels, 'channel')}; give one each"
         )
     if not settings.mean and min(std) <= 0:
         raise ConfigError(
@@ -235,14 +238,10 @@ class _Files:
 
     def read(self, place: int, digest: str = "") -> bytes:
         """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
-        try:
-            with (self.root / self.names[place]).open("rb") as file:
-                is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
-                data = b"" if is_large else file.read()
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
-            ) from error
+        refusal = refused(f"{self.path(place)}: cannot be read", "check its permissions")
+        with refusal, (self.root / self.names[place]).open("rb") as file:
+            is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
+            data = b"" if is_large else file.read()
         if is_large:
             raise ConfigError(
                 f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"

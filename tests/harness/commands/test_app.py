@@ -160,7 +160,7 @@ class User:
             return {}
         connection = sqlite3.connect(self.store)
         try:
-            tables = ("campaigns", "sessions", "failures", "reference_latencies")
+            tables = ("campaigns", "sessions", "failures")
             return {
                 table: connection.execute(f"select count(*) from {table}").fetchone()[0] for table in tables
             }
@@ -420,7 +420,7 @@ def test_what_the_device_cannot_do_ends_with_status_2_and_stores_nothing(
     for part in parts:
         assert part in done.stderr
     assert "Traceback" not in done.stderr
-    assert user.rows() == {"campaigns": 0, "sessions": 0, "failures": 0, "reference_latencies": 0}
+    assert user.rows() == {"campaigns": 0, "sessions": 0, "failures": 0}
     assert not (user.home / "cache").exists(), "nothing was exported either"
 
 
@@ -568,7 +568,7 @@ def test_one_network_is_measured_and_measured_no_second_time_and_quiet_hides_pro
     assert re.search(r"connecting[^$]*to measure[^$]*local: \d of 1 session", first.stderr)
     assert "1 session measured" in first.stderr
     stored = user.rows()
-    assert stored == {"campaigns": 1, "sessions": 1, "failures": 0, "reference_latencies": 0}
+    assert stored == {"campaigns": 1, "sessions": 1, "failures": 0}
     again = user.run(*command, "--json", "--level", "quick", HARNESS_CACHE=exported)
     (row,) = json.loads(again.stdout)
     assert (again.returncode, row["architecture"]) == (0, NETWORKS[0])

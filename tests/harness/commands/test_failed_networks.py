@@ -172,6 +172,27 @@ def test_memory_of_a_network_that_failed_alone_in_its_process_is_not_predicted(
         assert harness.predict(store, device="made-up").at(failed).memory_source == "measured"
 
 
+@pytest.mark.parametrize("kind", ["conditions-changed", "disk-full", "part-missing", "no-memory", "swapped"])
+def test_what_fails_for_another_reason_than_the_network_leaves_it_predicted(
+    path: Path, tmp_path: Path, kind: str
+) -> None:
+    copy = tmp_path / "store.sqlite"
+    copy.write_bytes(path.read_bytes())
+    *weighed, ran = GOOD
+    with harness.open_store(copy) as store:
+        for network in weighed:
+            names = {"architecture": str(network), "graph_hash": network.graph_hash}
+            digest = 2 * network.graph_hash
+            store.add_fresh_run(make_fresh_run(configuration=MANY, model_digest=digest, **names))
+        for network in (TRAINED, CRASHED, ran):
+            store.add_failure(failure_of(network, kind=kind, time_utc="2024-06-01T00:00:00.000+00:00"))
+        table = harness.predict(store, device="made-up")
+        assert table.doubtful.failed == FAILED, "what it was before stays"
+        assert (table.at(TRAINED).source, table.at(ran).memory_source) == ("predicted", "predicted")
+        best = {TRAINED: 99.0, **PERCENT}
+        assert harness.search_store(store, best, "made-up<1s").best == TRAINED
+
+
 def test_a_search_by_sums_does_not_find_them(store: Store) -> None:
     blocks = blocks_of(TINY, CRASHED.index)
     scores = {

@@ -162,16 +162,6 @@ def test_deleting_asks_and_needs_to_be_told_what(
     assert shown(path) == ["2", "3", "4"]
 
 
-def test_a_session_that_an_old_reference_latency_came_from_can_be_deleted(path: Path) -> None:
-    change(
-        path,
-        "insert into reference_latencies (configuration_id, latency_ns, session_id, measured_utc, sessions) "
-        "select configuration_id, 5.0, id, '2024', 1 from sessions where architecture = 'network 2'",
-    )
-    assert run(path, "store", "delete", "-m", "network 2", "--yes").status == 0
-    assert run(path, "store", "check").status == 0
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -13,6 +13,7 @@ from factories.sent_models import assembly_of
 from rigs.read_only import read_only
 from rigs.small_disk import small_disk
 
+from harness.devices import client
 from harness.devices.client import AgentClient, deploy
 from harness.devices.config import LocalDevice
 from harness.devices.transports.local import LocalTransport
@@ -163,3 +164,17 @@ def test_what_arrives_damaged_is_no_agent(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("harness.devices.client._compressed", lambda archive: archive)
     with pytest.raises(DeviceError, match=r"the agent cannot be stored in .*: Error -3 while decompressing"):
         deploy(LocalTransport(), LocalDevice(name="odd", root=str(tmp_path / "root")))
+
+
+@pytest.mark.parametrize(("step_s", "is_over"), [(600.0, False), (10.0, True)])
+def test_an_agent_has_not_the_time_in_which_nobody_listened(
+    step_s: float, is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after Ctrl-Z: none is silent for longer than a heartbeat allows."""
+    passed = iter(range(10))
+    monkeypatch.setattr(client.time, "monotonic", lambda: step_s * next(passed))
+    limit = client._Limit(limit_s=65.0, limit_bytes=1000)
+    troubles = [limit.count(1) for _ in range(8 if is_over else 2)]
+    assert ["alive, and told no result for 65 s" in text for text in troubles] == (
+        [False] * 6 + [True] * 2 if is_over else [False] * 2
+    )

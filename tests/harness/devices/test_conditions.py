@@ -17,6 +17,7 @@ from harness.devices.conditions import (
     earlier_throttling,
     marked_slices,
     session_signs,
+    stayed_as_set,
     throttle_remedy,
 )
 from harness.records import SessionRecord, Slice
@@ -255,3 +256,54 @@ def test_odd_answers_of_a_device_are_no_sign_and_no_error(
         [slice_at(1.0)], samples=({"at_ns": SECOND_NS, **odd},), configuration=TIER_A, conditions_before=odd
     )
     assert len(marked_slices(session)) == 1
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "sign"),
+    [
+        (
+            {"governors": {"4": "schedutil"}},
+            {"governors": {"4": "powersave"}},
+            "core 4 has governor powersave, before schedutil",
+        ),
+        ({"boost": True}, {"boost": False}, "boosted clocks were switched off meanwhile"),
+        ({"boost": False}, {"boost": True}, "boosted clocks were switched on meanwhile"),
+        ({"governors": {"4": "schedutil"}}, {"governors": {"5": "powersave"}}, ""),
+        ({"governors": {"4": "schedutil"}, "boost": True}, {}, ""),
+        ({}, {"governors": {"4": "powersave"}, "boost": False}, ""),
+    ],
+)
+def test_a_setting_that_is_changed_for_a_part_of_a_session_marks_its_slices(
+    then: dict[str, Any], now: dict[str, Any], sign: str
+) -> None:
+    samples = [(1.0, then), (6.0, now), (12.0, then)]
+    session = session_with([1.0, 6.0, 12.0], samples, conditions_before=then, scheduling={"cores": [4]})
+    assert marked_slices(session) == (False, bool(sign), False)
+    assert session_signs(session) == [sign] * bool(sign)
+
+
+SET = {"governors": {"4": "schedutil"}, "freq_khz": {"4": {"min": 300, "max": 900}}, "boost": True}
+AS_SET = {"governors": {"4": "schedutil"}, "min_khz": {"4": 300}, "max_khz": {"4": 900}, "boost": True}
+
+
+@pytest.mark.parametrize(
+    ("before", "samples", "stayed"),
+    [
+        ({}, [], True),
+        (SET, [AS_SET], True),
+        (SET, [AS_SET, {"source": "adb", "thermal_status": 0}], True),
+        (SET, [], False),
+        (SET, [AS_SET, AS_SET | {"max_khz": {"4": 600}}], False),
+        (SET, [AS_SET | {"governors": {}}], False),
+        (SET, [AS_SET | {"boost": False}], False),
+        (SET | {"power_mode": "MAXN"}, [AS_SET], False),
+    ],
+)
+def test_a_session_tells_by_its_last_sample_whether_its_device_stayed_as_it_was_set(
+    before: dict[str, Any], samples: list[dict[str, Any]], stayed: bool
+) -> None:
+    made = list(enumerate(samples, 1))
+    session = session_with([1.0], made, conditions_before=before, scheduling={"cores": [4]})
+    assert stayed_as_set(session) is stayed
+    on_gpu = replace(CONFIGURATION, provider="CUDAExecutionProvider")
+    assert not stayed_as_set(replace(session, configuration=on_gpu))

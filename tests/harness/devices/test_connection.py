@@ -224,3 +224,53 @@ def test_cores_that_a_power_mode_turns_on_are_there_after_the_lock() -> None:
     link = Connection(LocalDevice(name="nano", jetson_clocks=True), LyingDevice(lie), owner=new_owner())
     link.open()
     assert (link.hello["cores"], link.hello["clusters"]) == ([0, 1, 2], [[0, 1, 2]])
+
+
+class Shaky:
+    """A device whose links break `breaks` times while the agent starts, at the answer to one verb, after saying `said`."""
+
+    def __init__(self, verb: str, breaks: int) -> None:
+        self.transport = LyingDevice(self._lie)
+        self._verb, self._breaks = verb, breaks
+
+    def _lie(self, name: str, message: dict[str, Any]) -> Any:
+        if name != f"answer {self._verb}" or not self._breaks:
+            return message
+        self._breaks -= 1
+        return iter(())
+
+
+@pytest.mark.parametrize("verb", ["hello", "lock"])
+def test_a_first_connection_that_breaks_while_the_agent_starts_is_opened_again_as_later_ones_are(
+    verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RECONNECT_WAITS_S", (0.0, 0.0))
+    said: list[str] = []
+    link = Connection(LocalDevice(name="pi4"), Shaky(verb, 2).transport, owner=new_owner())
+    link.open(retry=True, on_progress=lambda event: said.append(str(event)))
+    assert link.machine_lock == "held"
+    assert [text.partition(":")[0] for text in said] == ["attempt 1 of 3"]
+    link.close()
+    link = Connection(LocalDevice(name="pi4"), Shaky(verb, 9).transport, owner=new_owner())
+    with pytest.raises(DeviceError, match=r"3 attempts to reconnect failed, the last with: no sign of life"):
+        link.open(retry=True)
+    with pytest.raises(LinkError, match="no sign of life"):
+        Connection(LocalDevice(name="pi4"), Shaky(verb, 1).transport, owner=new_owner()).open()
+
+
+def test_a_device_that_is_not_there_at_first_is_told_at_once() -> None:
+    device = LyingDevice()
+
+    def connect() -> None:
+        raise LinkError("nobody is there")
+
+    device.connect = connect  # type: ignore[method-assign]
+    with pytest.raises(LinkError, match="nobody is there"):
+        Connection(LocalDevice(name="pi4"), device, owner=new_owner()).open(retry=True)
+
+
+def test_ctrl_c_ends_the_attempts_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancel = threading.Event()
+    link = Connection(LocalDevice(name="pi4"), Shaky("hello", 9).transport, owner=new_owner())
+    with pytest.raises(Cancelled):
+        link.open(retry=True, on_progress=lambda _: cancel.set(), cancel=cancel)

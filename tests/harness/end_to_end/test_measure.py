@@ -303,7 +303,7 @@ def test_a_device_whose_every_network_fails_is_given_up_with_the_reason(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 2)
+    monkeypatch.setattr(campaign, "FAILURES_IN_A_ROW", 2)
     bad = networks(SMALL, LARGE, kind=BadReference)
     outcome = measure(device, bad, store, runtimes=("onnxruntime",), sessions=2)
     assert (outcome.measured, len(outcome.failures)) == (0, 2)

@@ -182,7 +182,7 @@ def test_the_doubt_of_shared_caches_is_in_an_estimate_that_is_compared() -> None
     busy = {"delay_source": "schedstat", "others_busy": 0.9}
     session = make_session(slices, process="one", scheduling=busy)
     reference = ReferenceLatency(
-        configuration=CONFIGURATION, latency_ns=1e6, session_id="", measured_utc="", sd=0.01, never_quiet=True
+        configuration=CONFIGURATION, latency_ns=1e6, measured_utc="", sd=0.01, never_quiet=True
     )
     assert latency_of([session], reference, None, 0.95).estimate.moved == pytest.approx(0.05)
     free = make_session(slices, process="one")
@@ -221,4 +221,23 @@ def test_of_two_hours_the_interval_holds_by_how_much_all_ratios_of_a_device_move
     ],
 )
 def test_visits_of_a_device_are_half_an_hour_apart(one: str, other: str, apart: bool) -> None:
-    assert are_hours_apart(one, other) is apart
+    assert are_hours_apart([one], [other]) is apart
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        (
+            [0, 0, 0, 0, 5],
+            [0, 5, 5, 5, 5],
+            True,
+        ),  # they begin and end together, and are mostly of other hours
+        ([0, 5, 9], [5], True),
+        ([0, 0, 5, 5], [5, 0], False),
+    ],
+)
+def test_measurements_of_the_same_hours_are_of_them_in_like_parts(
+    one: list[int], other: list[int], apart: bool
+) -> None:
+    utc = "2024-05-01T{:02}:00:00+00:00".format
+    assert are_hours_apart([*map(utc, one)], [*map(utc, other)]) is apart

@@ -16,7 +16,7 @@ from harness.estimates.exchanged import LOOKS, error_at, exchanged_estimate
 from harness.query.compare_files import is_settled
 from harness.records import FILE_SPACE, ReferenceLatency, SessionRecord
 
-QUIET = ReferenceLatency(configuration=CONFIGURATION, latency_ns=1e6, session_id="", measured_utc="")
+QUIET = ReferenceLatency(configuration=CONFIGURATION, latency_ns=1e6, measured_utc="")
 LOUD = replace(QUIET, never_quiet=True)
 
 

@@ -143,6 +143,14 @@ def test_sessions_that_the_estimate_leaves_out_move_no_wall_time_and_no_interval
     assert after.estimate == before.estimate
 
 
+def test_a_latency_is_of_the_hours_of_the_sessions_that_make_the_estimate(store: Store) -> None:
+    times = [f"2024-05-0{day}T00:00:00.000+00:00" for day in (1, 2, 3, 4)]
+    first, *between, last = (session_of(2.0, started_utc=utc) for utc in times)
+    keep(store, [waited_in_most(first), *between, waited_in_most(last)])
+    (row,) = latencies(store, CONFIGURATION)
+    assert row.started_utc == tuple(times[1:3]) and row.measured_utc == times[2]
+
+
 def test_measuring_again_makes_good_what_throttled(store: Store) -> None:
     throttled = {"conditions_after": {"thermal_status": 3}}
     keep(store, [session_of(9.0, **throttled)])

@@ -13,13 +13,11 @@ from harness.estimates import reference
 from harness.estimates.reference import (
     BLOCK_DRAWS,
     BLOCK_SD,
-    CALIBRATION_SD,
     QUIET_SHARE,
     VISIT_SD,
     VISIT_SHARE,
     ReferenceLevel,
     beside_idle_cores,
-    calibration_sd,
     pool_reference,
     reference_level_ns,
 )
@@ -187,11 +185,6 @@ def test_many_visits_that_agree_leave_little_doubt_of_the_next_one() -> None:
     rng = np.random.default_rng(4)
     levels = [one for n in range(8) for one in visit(rng, 7200.0 * n, lasts_s=45.0, visit_sd=0.002)]
     assert pool_reference(levels).sd < 0.6 * 2**0.5 * VISIT_SD
-
-
-def test_a_calibration_of_before_is_as_uncertain_as_such_calibrations_showed() -> None:
-    assert calibration_sd(None, 1) == calibration_sd(0.01, 3) == CALIBRATION_SD
-    assert calibration_sd(0.06, 4) == pytest.approx(0.03)
 
 
 def test_sessions_of_seconds_that_differ_by_half_leave_the_level_unknown() -> None:

@@ -119,6 +119,19 @@ def test_an_agent_that_is_killed_is_started_again_and_nothing_is_lost(ground: Gr
     await_no_process(ground.root, timeout_s=5)
 
 
+def test_an_agent_that_is_stopped_is_ended_and_another_goes_on(
+    ground: Ground, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that asks it to end waits until it goes on, and it holds the device's lock."""
+    monkeypatch.setattr("harness.devices.client.SILENCE_S", 3.0)
+    monkeypatch.setattr(connection, "GRACE_S", 3.0)
+    with Saboteur(signal.SIGSTOP, ground.root, "serve", when=(ground.root, "worker")) as saboteur:
+        outcome = measure(ground.server.device(root=ground.root), store)
+    assert len(saboteur.hit) == 1
+    assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
+    await_no_process(ground.root, timeout_s=5)
+
+
 def test_a_network_that_takes_the_agent_down_twice_is_a_failure(ground: Ground, store: Store) -> None:
     with Saboteur(signal.SIGKILL, ground.root, "serve", when=(ground.root, "worker"), times=2):
         outcome = measure(ground.server.device(root=ground.root), store)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from factories.records import graph_hash
-from rigs.scripted_link import Load, ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import COOL, Load, ScriptedLink, ScriptedSource, run_scripted
 from rigs.watcher import Watcher
 
 from harness.estimates.latency import to_json
@@ -170,3 +170,15 @@ def test_a_sensor_that_fell_silent_tells_no_energy_and_the_network_is_measured_a
     run_scripted(link, store, energy=True)
     (row,) = latencies(store, outcome.uses[0].configuration)
     assert row.energy is not None and row.energy.total.value == pytest.approx(8.0, rel=0.01)
+
+
+def test_energy_under_which_somebody_changed_the_device_is_none_of_the_network(store: Store) -> None:
+    set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
+    link = with_sensor()
+    link._probes, link.conditions, link.loads = [set_to], set_to, [Load(after=after)]
+    outcome = run_scripted(link, store, energy=True)
+    assert [(one.kind, "nvpmodel#MAXN" in one.message) for one in outcome.failures] == [
+        ("conditions-changed", True)
+    ]
+    (row,) = latencies(store, outcome.uses[0].configuration)
+    assert row.energy is None

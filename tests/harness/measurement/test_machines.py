@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, run_scripted
+from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
-from harness.measurement.campaign import CONSECUTIVE_FAILURES
+from device_agents.attempts import FAILURES_IN_A_ROW
+from harness.errors import AgentError, BadResult, Cancelled, DeviceError, LinkError
 from harness.store import Store
 from harness.store.latencies import latencies
 from harness.store.maintenance import list_sessions, quarantine
@@ -165,10 +166,81 @@ def test_all_networks_of_such_a_worker_are_set_apart_however_many_and_none_is_co
 ) -> None:
     """They are no failures in a row, after which the last of them would stay as good ones."""
     set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
-    numbers = list(range(2 * CONSECUTIVE_FAILURES))
+    numbers = list(range(2 * FAILURES_IN_A_ROW))
     link = ScriptedLink([Run(after=after, is_contended=is_contended), Run(after=after)], probes=[set_to])
     link.conditions = set_to
     outcome = run_scripted(link, store, ScriptedSource(numbers), at_once=len(numbers))
-    assert max(len(job["networks"]) for job in link.jobs) > CONSECUTIVE_FAILURES
+    assert max(len(job["networks"]) for job in link.jobs) > FAILURES_IN_A_ROW
     assert (outcome.error, outcome.measured) == (None, 0)
     assert [one.quarantined for one in list_sessions(store, Selection())] == [True] * len(outcome.failures)
+
+
+MODES = [COOL | {"power_mode": mode} for mode in ("15W", "MAXN")]
+
+
+def broken_off(*runs: Run, probes: Sequence[Mapping[str, Any] | Exception] = ()) -> ScriptedLink:
+    """Return a board in its first mode whose next worker ends as the runs say, and that tells such conditions then."""
+    link = ScriptedLink(runs, probes=[MODES[0], MODES[0], *probes])
+    link.conditions = MODES[0]
+    return link
+
+
+BREAKS = {
+    "the link": LinkError("gone"),
+    "the worker": AgentError("worker-killed", "killed by SIGKILL"),
+    "its times": BadResult("times that cannot be"),
+}
+
+
+@pytest.mark.parametrize("after", MODES, ids=["as it was", "changed"])
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_worker_that_broke_off_has_its_stored_sessions_checked_all_the_same(
+    store: Store, broken: str, after: Mapping[str, Any]
+) -> None:
+    link = broken_off(Run(), Run(error=BREAKS[broken]), Run(), probes=[after])
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), at_once=2)
+    kinds = [failure.kind for failure in outcome.failures if failure.kind == "conditions-changed"]
+    first = list_sessions(store, Selection())[0]
+    assert first.quarantined == (after is MODES[1]) == bool(kinds)
+
+
+def test_what_nobody_can_ask_after_any_more_is_set_apart_and_is_no_failure(store: Store) -> None:
+    cancel, observer = StubEvent(), Watcher()
+    link = broken_off(Run(), Run(before=cancel.set))
+    outcome = run_scripted(
+        link, store, ScriptedSource(networks=(1, 2)), cancel=cancel, observer=observer, at_once=2
+    )
+    assert isinstance(outcome.error, Cancelled)
+    assert (outcome.measured, outcome.failures, store.failures()) == (0, [], [])
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [True]
+    assert [note for note in observer.notes if "is not known (stopped by the user" in note]
+    again = run_scripted(broken_off(Run()), store, ScriptedSource(networks=(1, 2)))
+    assert (again.measured, again.reused) == (2, 0)
+
+
+def test_a_device_that_stays_away_leaves_no_session_of_which_nobody_knows_how_it_was_set(
+    store: Store,
+) -> None:
+    def stay_away() -> None:
+        raise DeviceError("the board", "lost, 5 attempts to reconnect failed")
+
+    link = broken_off(Run(), Run(error=LinkError("gone")))
+    link.on_reopen = stay_away
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), at_once=2)
+    assert "5 attempts" in str(outcome.error) and outcome.measured == 0
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [True]
+
+
+def test_a_session_whose_own_samples_tell_its_settings_stays_after_ctrl_c(store: Store) -> None:
+    cancel = StubEvent()
+    link = ScriptedLink([Run(), Run(before=cancel.set)])
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2)), cancel=cancel, at_once=2)
+    assert isinstance(outcome.error, Cancelled)
+    assert outcome.measured == 1
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [False]
+
+
+def test_a_power_mode_that_is_changed_while_the_device_holds_itself_back_is_a_change(store: Store) -> None:
+    link = broken_off(Run(after=MODES[1] | {"throttled": 0x4}))
+    outcome = run_scripted(link, store)
+    assert (outcome.measured, [one.kind for one in outcome.failures]) == (0, ["conditions-changed"])

@@ -421,6 +421,83 @@ def test_weights_of_4_bits_that_lie_two_in_a_byte_are_known(
     assert opened(save(model, tmp_path / "packed.onnx")).precision == precision
 
 
+def quantized_when_loaded() -> Any:
+    """Return a model whose weights, in single precision, go through a pair, as quantization-aware training writes them."""
+    from onnx import helper, numpy_helper
+
+    model = quantized()
+    (place,) = (k for k, one in enumerate(model.graph.initializer) if one.name == "w")
+    model.graph.initializer[place].CopyFrom(numpy_helper.from_array(np.ones((8, 8), np.float32), "w"))
+    model.graph.node.insert(2, helper.make_node("QuantizeLinear", ["w", "s", "z"], ["qw"]))
+    model.graph.node[3].input[0] = "qw"
+    return model
+
+
+def of_8_bit_floats() -> Any:
+    from onnx import TensorProto, helper
+
+    model = dense()
+    model.graph.initializer[0].CopyFrom(helper.make_tensor("w", TensorProto.FLOAT8E4M3FN, (8, 8), [1.0] * 64))
+    return model
+
+
+def in_a_branch() -> Any:
+    """Return a model in half precision, but for a bias, all of whose large weights are of a branch."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        weights = numpy_helper.from_array(np.ones((8, 8), np.float16), "w")
+        half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+        nodes = [
+            helper.make_node("Cast", ["x"], ["h"], to=half),
+            helper.make_node("MatMul", ["h", "w"], ["p"]),
+            helper.make_node("Cast", ["p"], [name], to=single),
+        ]
+        out = helper.make_tensor_value_info(name, single, [1, 8])
+        branches[name] = helper.make_graph(nodes, name, [], [out], [weights])
+    nodes = [
+        helper.make_node("If", ["chosen"], ["b"], **branches),
+        helper.make_node("Add", ["b", "bias"], ["y"]),
+    ]
+    sizes = (TensorProto.FLOAT, [1, 8])
+    inputs = [("x", *sizes), ("chosen", TensorProto.BOOL, [])]
+    return onnx_model(nodes, inputs, [("y", *sizes)], {"bias": np.ones(8, np.float32)})
+
+
+def recurrent() -> Any:
+    """Return what onnxruntime's dynamic quantization makes of an LSTM, one operator."""
+    from onnx import TensorProto, helper
+
+    names = ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"]
+    node = helper.make_node("DynamicQuantizeLSTM", names, ["y"], domain="com.microsoft", hidden_size=4)
+    weights = {
+        "w": np.ones((1, 8, 16), np.int8),
+        "r": np.ones((1, 4, 16), np.int8),
+        "ws": np.ones(1, np.float32),
+        "wz": np.zeros(1, np.int8),
+        "rs": np.ones(1, np.float32),
+        "rz": np.zeros(1, np.int8),
+    }
+    ends = [("x", TensorProto.FLOAT, [3, 1, 8])], [("y", TensorProto.FLOAT, [3, 1, 1, 4])]
+    return onnx_model([node], *ends, weights, domains=["com.microsoft"])
+
+
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        (quantized_when_loaded, "int8"),
+        (of_8_bit_floats, "unknown"),
+        (in_a_branch, "fp16"),
+        (recurrent, "int8-dynamic"),
+    ],
+)
+def test_precision_is_that_in_which_a_runtime_holds_the_weights_wherever_they_lie(
+    tmp_path: Path, model: Any, precision: str
+) -> None:
+    assert opened(save(model(), tmp_path / "model.onnx")).precision == precision
+
+
 def test_names_that_end_so_wildcards_and_folders_are_files_and_others_are_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,9 +42,7 @@ def latency(
         slices = [make_slice([int(ns)] * 3, [1_000_000], [1_000_000], int(ns)) for ns in times]
         session = make_session(slices, configuration=on, process=f"process {number}", **changes)
         sessions.append(replace(session, graph_hash=key))
-    reference = ReferenceLatency(
-        configuration=on, latency_ns=1e6, session_id="", measured_utc="2024-05-01", sd=0.02
-    )
+    reference = ReferenceLatency(configuration=on, latency_ns=1e6, measured_utc="2024-05-01", sd=0.02)
     return latency_of(sessions, reference, None, COVERAGE)
 
 

@@ -29,6 +29,8 @@ from harness.errors import StoreError, Unstorable
 from harness.records import SessionRecord
 from harness.store import Store, database, documents
 from harness.store.documents import document_of, session_of
+from harness.store.maintenance import list_sessions, quarantine
+from harness.store.selection import Selection
 from harness.store.spool import Spool
 
 
@@ -119,6 +121,28 @@ def test_what_is_there_already_is_not_stored_twice(store: Store) -> None:
     assert not store._spool.refused.exists()
     assert store.sessions(CONFIGURATION) == [session]
     assert store.failures() == [failure]
+
+
+@pytest.mark.parametrize("is_held_before", [False, True])
+def test_a_session_is_set_apart_also_while_the_store_is_away(
+    path: Path, store: Store, is_held_before: bool
+) -> None:
+    session, holder = make_session(), Holder(path)
+    if is_held_before:
+        holder.take()
+    store.add_session(session)
+    if not is_held_before:
+        holder.take()
+    store.set_apart(session.session_id)
+    holder.leave()
+    assert store.settle() == ""
+    assert store.sessions(CONFIGURATION) == []
+    store.set_apart(session.session_id)  # once is enough
+    assert [one.quarantined for one in list_sessions(store, Selection())] == [True]
+    assert store.session_count(CAMPAIGN) == 0
+    assert quarantine(store, Selection(sessions=[session.session_id]), undo=True) == [session.session_id]
+    assert store.sessions(CONFIGURATION) == [session]
+    assert store.session_count(CAMPAIGN) == 1
 
 
 def test_a_torn_line_loses_no_other(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from rigs.postgres import start_postgres
 
 import harness.store
 from harness.errors import StoreError, Unstorable
-from harness.estimates.reference import CALIBRATION_SD
+from harness.estimates.reference import reference_level_ns
 from harness.records import ReferenceLatency, SessionRecord
 from harness.store import VERSION, Store, database, default_url, writing
 from harness.store.documents import MAX_BYTES, pack_raw, raw_document, unpack_raw
@@ -538,7 +538,7 @@ def test_the_migrations_make_the_tables_that_the_code_uses(store: Store, path: P
         assert shape(found.tables[name]) == shape(table)
 
 
-def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apart(tmp_path: Path) -> None:
+def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_and_levels(tmp_path: Path) -> None:
     path = tmp_path / "first.sqlite"
     config = Config()
     config.set_main_option("script_location", str(Path(harness.store.__file__).parent / "migrations"))
@@ -547,7 +547,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "0001")
     engine.dispose()
-    network, calibration = (without_waits(make_session(number=number)) for number in (1, 5))
+    network, calibration, damaged = (without_waits(make_session(number=number)) for number in (1, 5, 6))
     change(
         path,
         "insert into campaigns (id, device, started_utc, request) values (?, 'made-up', '2024', '{}')",
@@ -556,7 +556,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
     values = asdict(CONFIGURATION) | {"cores": "4,5", "digest": CONFIGURATION.digest, "id": 7}
     del values["batch"], values["provider_options"], values["environment"]
     insert(path, "configurations", values)
-    for session in (network, calibration):
+    for session in (network, calibration, damaged):
         document = json.loads(zlib.decompress(pack_raw(session)))
         for later in ("samples", "gate", "process", "scheduling", "expected", "settled"):
             del document[later]
@@ -576,7 +576,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
             "sessions",
             {name: getattr(session, name) for name in names}
             | {"id": session.session_id, "campaign_id": CAMPAIGN, "configuration_id": 7}
-            | {"raw": zlib.compress(json.dumps(document).encode())},
+            | {"raw": b"" if session is damaged else zlib.compress(json.dumps(document).encode())},
         )
     old = {
         "configuration_id": 7,
@@ -585,29 +585,23 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_told_apar
         "measured_utc": "2024",
     }
     insert(path, "reference_latencies", old)
-    store = Store(str(path))
+    told = list[str]()
+    store = Store(str(path), log=told.append)
     assert store.sessions(CONFIGURATION) == [network]
     assert store.sessions(CONFIGURATION, purpose="calibration") == [
         replace(calibration, purpose="calibration")
     ]
-    assert store.reference_levels(CONFIGURATION) == []
-    stored = store.reference_latency(CONFIGURATION)
-    assert stored == ReferenceLatency(
-        configuration=CONFIGURATION,
-        latency_ns=5e6,
-        session_id=calibration.session_id,
-        measured_utc="2024",
-        sd=CALIBRATION_SD,
+    levels_ns = [reference_level_ns(one) for one in (network, calibration)]
+    assert None not in levels_ns and 5e6 not in levels_ns
+    assert [one.latency_ns for one in store.reference_levels(CONFIGURATION)] == levels_ns
+    latency = store.reference_latency(CONFIGURATION)
+    assert latency is not None and latency.sessions == 2 and latency.sd is not None
+    assert "reference_latencies" not in sa.inspect(store.engine).get_table_names()
+    assert [one.id for one in check_store(store).troubles] == [damaged.session_id], (
+        "the levels are those of the raw times"
     )
-    insert(path, "reference_latencies", old | {"latency_ns": 4e6, "sessions": 3, "spread": 0.09})
-    latest = store.reference_latency(CONFIGURATION)
-    assert latest is not None
-    assert (latest.latency_ns, latest.sessions, latest.spread) == (4e6, 3, 0.09)
-    assert latest.sd == pytest.approx(0.09 / 3**0.5), "worse than old calibrations usually are"
-    store.add_session(session_at(3_000_000))
-    pooled = store.reference_latency(CONFIGURATION)
-    assert pooled is not None and pooled.latency_ns == pytest.approx(3e6), "from now on sessions tell"
     store.close()
+    assert damaged.session_id in told[0]
 
 
 def insert(path: Path, table: str, values: dict[str, object]) -> None:

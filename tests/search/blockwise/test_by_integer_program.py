@@ -278,14 +278,20 @@ def test_blocks_whose_costs_are_not_known_are_not_chosen(name: str) -> None:
     assert len(found) == 5 and (found[:, 0] != best[0]).all()
 
 
-def test_the_nearest_is_not_one_that_was_measured_to_take_more_by_another_name() -> None:
+SLOW = CostEstimate(value=40.0, low=39.0, high=41.0, grade="A", is_measured=True)
+FAILED = CostEstimate(value=np.nan, low=np.nan, high=np.nan)
+
+
+@pytest.mark.parametrize("told", [SLOW, FAILED], ids=["slow", "failed"])
+def test_the_nearest_is_not_one_that_failed_or_was_measured_to_take_more_by_another_name(
+    told: CostEstimate,
+) -> None:
     space = own_space()
     first, other = (
         Architecture.parse(text, space).index for text in ("mb/mb/skip/basic", "mb/skip/mb/basic")
     )
     blocks = np.full((space.stages, len(space.blocks)), 2.0)
     blocks[np.arange(space.stages), block_indices(space, [other])[0]] = 1.0
-    slow = CostEstimate(value=40.0, low=39.0, high=41.0, grade="A", is_measured=True)
     total = BlockSums(blocks=blocks, constant=0.0)
     cost = AdditiveCosts(
         name="pixel",
@@ -294,7 +300,7 @@ def test_the_nearest_is_not_one_that_was_measured_to_take_more_by_another_name()
         config=space,
         totals=(total,),
         coverage=0.9,
-        known={first: slow},
+        known={first: told},
     )
     scores = np.where(available(space), 0.0, np.nan)
     with pytest.raises(ConfigError, match=r"it takes pixel 5ms"):

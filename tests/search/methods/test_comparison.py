@@ -14,6 +14,7 @@ from search.methods.comparison import MethodComparison, make_problem, run_compar
 from search.methods.method import Method, Problem, Proxy, Trace
 from search.methods.registry import METHODS, SearchMethod
 from search.methods.regret import RegretRun, regret, steps, summarize_runs
+from search.statistics import mean_of
 from search.table import Cost, NetworkTable
 from search.table.constraints import Constraint, parse_constraint
 from search.table.synthetic import synthetic_accuracies
@@ -81,6 +82,27 @@ def test_a_hand_computed_comparison_of_three_seeds() -> None:
     told = {r.threshold: (r.median, r.reached) for r in one.reached}
     assert told == {0.5: (2.0, 2), 0.1: (2.0, 2), 0.0: (float("inf"), 1)}
     assert (one.found, one.seconds) == (1, 2.0)
+
+
+@pytest.mark.simulation
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_the_interval_of_ten_skewed_regrets_holds_their_mean(share: float) -> None:
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(400):
+        regrets = rng.exponential(1, 10) * (rng.random(10) < share)
+        one = summarize_runs("x", [run_of(trace_of([60 - lack]), 60.0) for lack in regrets])
+        held += one.low[0] <= share <= one.high[0]
+    assert held / 400 >= 0.92, "Student's t alone: 0.89, and 0.83 where half are 0"
+
+
+def test_each_evaluation_has_the_interval_of_its_regrets() -> None:
+    runs = [run_of(trace_of([50.0, 50.0 + k, 59.0 + k / 9]), 60.0) for k in range(9)]
+    one = summarize_runs("x", runs)
+    for place, regrets in enumerate(np.array([run.regret for run in runs]).T):
+        found = mean_of(regrets)
+        assert (one.mean[place], one.low[place]) == pytest.approx((found.value, max(found.low, 0)))
+        assert one.high[place] == pytest.approx(found.high)
 
 
 def test_a_threshold_holds_where_floats_miss_it_by_their_rounding() -> None:

@@ -184,6 +184,9 @@ def test_the_best_blockwise_predictor_is_named_beside_the_best_other() -> None:
     told = do_they_predict(pair, ["sum of nsr", "sum of mse"]).sentence
     assert "the best of the others is linear, 8 trained" in told
     assert "not comparable closely: judged by 24 networks and by 16" in told
+    tied = (correlation_of(kendall, np.zeros(24), SCRATCH), correlation_of(kendall, np.zeros(24), SCRATCH))
+    told = do_they_predict({"all alike": tied, **pair}, ["all alike", "sum of nsr", "sum of mse"]).sentence
+    assert told.startswith("yes: the best of the blockwise predictors is sum of nsr"), "one without an order"
 
 
 def test_epochs_are_enough_once_more_gain_nothing_that_can_be_told() -> None:

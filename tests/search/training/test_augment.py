@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 
 from search.training import pixel_ops
-from search.training.augment import NONE, OPS, Augmentation
+from search.training.augment import MILD, NONE, OPS, Augmentation
 from search.training.pixel_ops import (
     Draws,
     augment,
@@ -327,9 +327,18 @@ def test_other_images_are_refused() -> None:
     generator = torch.Generator()
     for images, message in (
         (pictures().float(), "float32"),
-        (pictures()[:, :2], r"\(12, 2, 32, 32\)"),
+        (pictures()[:, :2], "color and contrast are of gray images or colors, and these have 2 channels"),
         (pictures()[0], "shape"),
         (pictures()[:, :, :16], "16 x 32"),
     ):
         with pytest.raises(ConfigError, match=message):
             augment(images, Augmentation(), MEAN, STD, generator)
+
+
+def test_images_of_any_number_of_channels_are_augmented_but_by_ops_on_colors() -> None:
+    images = pictures()
+    five = torch.cat([images, images[:, :2]], 1)  # as a satellite's
+    for augmentation in (MILD, Augmentation(ops=("rotate", "equalize", "sharpness"))):
+        got = augment(five, augmentation, (0.5,) * 5, (0.2,) * 5, torch.Generator().manual_seed(3))
+        plain = augment(images, augmentation, (0.5,) * 3, (0.2,) * 3, torch.Generator().manual_seed(3))
+        assert got[:, :3].equal(plain) and got[:, 3:].equal(plain[:, :2])

@@ -11,13 +11,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from factories.own_spaces import FEW_SITES, write_space
+from factories.own_spaces import CANDIDATES, FEW_SITES, write_space
 
 from search.training.recipe import Recipe
 from search.training.tasks import load_task
 from search.work import training_folder
 from search.work.results import ResultStore
-from search.work.training_folder import check_alike, load_teacher, publish, training_units
+from search.work.training_folder import (
+    LEARNING,
+    check_alike,
+    check_learning,
+    load_teacher,
+    publish,
+    training_units,
+)
 from search.work.unit import Unit
 from space import TINY, Architecture, load_space
 from space.dataset.schema import MAX_LIST
@@ -107,3 +114,56 @@ def test_a_users_space_is_told_by_its_name_wherever_its_file_lies(
         ConfigError, match=r'another kind: space is "mine@\w{12}" there, "mine@\w{12}" now; name'
     ):
         check_alike(ResultStore(folder=tmp_path), other)
+
+
+RETURN = "        return torch.cat([y, self.cheap(y)], 1)"
+NOISY = CANDIDATES.replace(
+    RETURN, f"        y = y + 0.1 * torch.randn_like(y) if self.training else y\n{RETURN}"
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (NOISY, NOISY.replace("0.1", "0.3")),
+        (CANDIDATES, NOISY),
+        (CANDIDATES, CANDIDATES.replace("groups=few)", "groups=few); nn.init.zeros_(self.cheap.weight)")),
+    ],
+)
+def test_a_folder_takes_no_networks_of_code_that_learns_otherwise(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    assert before != after
+    path, folder = write_space(tmp_path, FEW_SITES, before), tmp_path / "trained"
+    first = load_space(path)
+    check_learning(folder, first)
+    check_learning(folder, TINY)
+    write_space(tmp_path, FEW_SITES, f"# said better\n{before}")
+    check_learning(folder, load_space(path))
+    write_space(tmp_path, FEW_SITES, after)
+    other = load_space(path)
+    assert other == first, "the networks are the same, once they are trained"
+    for keeps in (True, False):
+        with pytest.raises(
+            ConfigError, match=r"trained: what is there was trained by other code: .*in training"
+        ):
+            check_learning(folder, other, keeps=keeps)
+    kept = (folder / LEARNING).read_text()
+    (folder / LEARNING).write_text(kept.replace("torch ", "torch 1."))  # whose graphs may be others
+    check_learning(folder, other)
+    check_learning(folder, other)
+    with pytest.raises(ConfigError, match="trained by other code"):
+        check_learning(folder, load_space(write_space(tmp_path, FEW_SITES, before)))
+
+
+def test_what_chance_decides_in_training_is_no_other_code(tmp_path: Path) -> None:
+    by_chance = CANDIDATES.replace(
+        "        y = torch.relu", "        if self.training and CHANCE: return x\n        y = torch.relu"
+    )
+    for number, chance in enumerate(
+        ("random.random() < 0.5", "np.random.rand() < 0.5", "torch.rand(()) < 0.5")
+    ):
+        code = "import random\nimport numpy as np\n" + by_chance.replace("CHANCE", chance)
+        config = load_space(write_space(tmp_path, FEW_SITES, code))
+        for _ in range(6):
+            check_learning(tmp_path / f"trained-{number}", config)

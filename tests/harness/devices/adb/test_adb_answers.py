@@ -21,9 +21,9 @@ from rigs.android_answers import (
     thermal,
 )
 
+from device_agents.facts import Absent, parse_thermal_status
 from device_agents.throttling import throttle_signs
 from harness.devices.adb.answers import (
-    NotTold,
     fixed_refusal,
     parse_battery,
     parse_battery_saver,
@@ -32,13 +32,12 @@ from harness.devices.adb.answers import (
     parse_release,
     parse_screen,
     parse_temperatures,
-    parse_thermal,
 )
 from harness.devices.adb.watch import _heeded, parse_told
 
 EVERY = pytest.mark.parametrize("answers", ANSWERS, ids=lambda answers: f"android{answers.android}")
 PARSERS: list[Callable[[str], object]] = [
-    parse_thermal,
+    parse_thermal_status,
     parse_battery,
     parse_battery_saver,
     parse_screen,
@@ -51,7 +50,7 @@ PARSERS: list[Callable[[str], object]] = [
 @EVERY
 def test_each_android_is_read(answers: Answers) -> None:
     files = answers.files
-    assert parse_thermal(files["thermalservice"]) == 0
+    assert parse_thermal_status(files["thermalservice"]) == 0
     assert parse_temperatures(files["thermalservice"]) == {"BIG": 44.800003, "VIRTUAL-SKIN": 31.25}
     told = parse_battery(files["battery"])
     assert told == {"percent": 85, "status": "Charging", "temp_c": 27.4, "powered_by": ["usb"]} | {
@@ -74,7 +73,7 @@ def test_each_android_is_read(answers: Answers) -> None:
 )
 def test_battery_saver_is_on_or_off(text: str, is_on: bool) -> None:
     assert parse_battery_saver(text) is is_on
-    values, absent = parse_told(f"== saver\n{text}== end\n")
+    values, absent = parse_told(f"== saver\n{text}")
     assert (values, absent) == ({"battery_saver": is_on}, {})
     assert throttle_signs(_heeded(values)) == ["Android holds back: battery saver"] * is_on
 
@@ -84,9 +83,9 @@ def test_battery_saver_is_on_or_off(text: str, is_on: bool) -> None:
     [3 * line for line in ("null\n", "cmd: Can't find service: settings\n", "sh: settings: not found\n")],
 )
 def test_battery_saver_that_is_not_told_is_neither(text: str) -> None:
-    with pytest.raises(NotTold):
+    with pytest.raises(Absent):
         parse_battery_saver(text)
-    assert "battery_saver" not in parse_told(f"== saver\n{text}== end\n")[0]
+    assert "battery_saver" not in parse_told(f"== saver\n{text}")[0]
 
 
 RECORDED = json.loads(Path(__file__).with_name("recorded_answers.json").read_text("utf-8"))
@@ -99,11 +98,11 @@ name_of = lambda answer: answer["device"] or answer["url"]  # noqa: E731
 def test_thermal_answers_that_people_published_are_read(answer: dict[str, Any]) -> None:
     assert parse_temperatures(answer["text"]) == answer["temps_c"]
     if isinstance(answer["status"], int):
-        assert parse_thermal(answer["text"]) == answer["status"]
+        assert parse_thermal_status(answer["text"]) == answer["status"]
         return
-    with pytest.raises(NotTold, match=answer["status"]):
-        parse_thermal(answer["text"])
-    assert parse_thermal(answer["text"].replace("Thermal Status: 0", "Thermal Status: 3")) == 3
+    with pytest.raises(Absent, match=answer["status"]):
+        parse_thermal_status(answer["text"])
+    assert parse_thermal_status(answer["text"].replace("Thermal Status: 0", "Thermal Status: 3")) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,7 +117,7 @@ def test_battery_answers_that_people_published_are_read(answer: dict[str, Any], 
 @pytest.mark.parametrize("status", range(7))
 def test_every_thermal_status_is_read_from_each_android(answers: Answers, status: int) -> None:
     text = answers.files["thermalservice"].replace("Thermal Status: 0", f"Thermal Status: {status}")
-    assert parse_thermal(text) == status
+    assert parse_thermal_status(text) == status
 
 
 @pytest.mark.parametrize(
@@ -136,13 +135,13 @@ def test_every_thermal_status_is_read_from_each_android(answers: Answers, status
     ],
 )
 def test_a_thermal_status_that_says_nothing_is_absent_with_the_reason(text: str, why: str) -> None:
-    with pytest.raises(NotTold, match=why):
-        parse_thermal(text)
+    with pytest.raises(Absent, match=why):
+        parse_thermal_status(text)
 
 
 def test_a_phone_that_throttles_is_believed_whatever_its_sensors() -> None:
-    assert parse_thermal(thermal(2, thresholds="")) == 2
-    assert parse_thermal(thermal(2, hal="ThermalHAL 1.0 connected: yes")) == 2
+    assert parse_thermal_status(thermal(2, thresholds="")) == 2
+    assert parse_thermal_status(thermal(2, hal="ThermalHAL 1.0 connected: yes")) == 2
 
 
 @pytest.mark.parametrize("parse", PARSERS, ids=lambda parse: parse.__name__)
@@ -150,7 +149,7 @@ def test_a_phone_that_throttles_is_believed_whatever_its_sensors() -> None:
     "text", ["", "Thermal Status: 9\n", "Thermal Status: many\n", "<html>", "true false", "\0\0"]
 )
 def test_an_unknown_answer_is_never_a_value(parse: Callable[[str], object], text: str) -> None:
-    with pytest.raises((NotTold, ValueError)):
+    with pytest.raises((Absent, ValueError)):
         parse(text)
 
 
@@ -173,14 +172,14 @@ def test_a_battery_of_which_a_part_is_not_known_is_an_error(text: str) -> None:
 
 def test_a_battery_that_was_set_by_hand_is_not_told() -> None:
     by_hand = battery().replace("state:\n", "state:\n  (UPDATES STOPPED -- use 'reset' to restart)\n")
-    with pytest.raises(NotTold, match="battery reset"):
+    with pytest.raises(Absent, match="battery reset"):
         parse_battery(by_hand)
 
 
 def test_clocks_are_those_of_the_cores_that_may_be_read() -> None:
     path = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq {}\n"
     assert parse_clocks(path.format(0, 1803000) + path.format(12, 2850000)) == {"0": 1803000, "12": 2850000}
-    with pytest.raises(NotTold, match="scaling_cur_freq"):
+    with pytest.raises(Absent, match="scaling_cur_freq"):
         parse_clocks("\n")
 
 
@@ -201,17 +200,8 @@ def test_help_without_the_mode_is_that_of_an_older_android() -> None:
     assert parse_fixed_help(POWER_HELP + FIXED_HELP)
 
 
-def test_an_answer_that_breaks_off_tells_nothing() -> None:
-    whole = f"== thermal\n{thermal(3)}== end\n"
-    assert parse_told(whole)[0]["thermal_status"] == 3
-    for end in range(0, len(whole) - 8, 7):
-        values, absent = parse_told(whole[:end])
-        assert values == {}
-        assert "broke off" in absent["adb"]
-
-
 def test_one_part_that_cannot_be_read_leaves_the_others() -> None:
-    values, absent = parse_told(f"== thermal\n{DENIED}== battery\n{battery()}== screen\ntrue\n== end\n")
+    values, absent = parse_told(f"== thermal\n{DENIED}== battery\n{battery()}== screen\ntrue\n")
     assert values["battery"]["percent"] == 85
     assert values["screen"] == "on"
     assert list(absent) == ["thermal_status"]
@@ -237,12 +227,12 @@ CLOCK = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_cur_freq {}\n"
     ],
 )
 def test_what_no_phone_can_have_is_absent_and_the_reason_is_short(part: str, text: str, key: str) -> None:
-    values, absent = parse_told(f"== {part}\n{text}== screen\ntrue\n== end\n")
+    values, absent = parse_told(f"== {part}\n{text}== screen\ntrue\n")
     assert key not in values and values["screen"] == "on"
     assert len(absent[key]) < 600
 
 
 def test_the_names_of_a_phones_sensors_are_made_printable() -> None:
     text = thermal().replace("BIG", "B\x1b[2JG")
-    values, _ = parse_told(f"== thermal\n{text}== end\n")
+    values, _ = parse_told(f"== thermal\n{text}")
     assert values["temps_c"] == {"B\\x1b[2JG": 44.800003, "VIRTUAL-SKIN": 31.25}

@@ -196,3 +196,29 @@ def test_a_forwarding_leads_to_the_phones_port_and_ends(adb: Adb, phone: Phone, 
 def test_the_version_is_the_programs_own(adb: Adb) -> None:
     assert adb.version()[0].isdigit()
     assert shutil.which("adb")
+
+
+def test_a_phone_that_never_stops_writing_is_given_up_before_it_fills_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "adb"
+    program.write_text("#!/bin/sh\nexec yes\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(
+        DeviceError, match="device 'pixel': the phone's shell wrote more than 1048576 bytes"
+    ) as caught:
+        Adb(SERIAL, "device 'pixel'").shell(["logcat"], timeout_s=20)
+    assert type(caught.value) is DeviceError
+
+
+@pytest.mark.adb
+def test_an_answer_that_is_cut_anywhere_is_none(adb: Adb, server: AdbServer) -> None:
+    """adb itself takes it for the whole one, and its status for 0."""
+    whole = adb.shell(["sh", "-c", "printf 0-7; printf no >&2; exit 3"])
+    assert (whole.status, whole.stdout, whole.stderr) == (3, b"0-7", "no")
+    for size in range(len("0-7\n== status 3\n") + 5):
+        server.cuts = [size]
+        with pytest.raises(LinkError, match="device 'pixel': adb: the answer to 'sh' broke off"):
+            adb.shell(["sh", "-c", "printf 0-7; printf no >&2; exit 3"])
+    assert not server.cuts

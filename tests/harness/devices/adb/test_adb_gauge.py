@@ -14,9 +14,10 @@ from rigs.adb_server import SERIAL, AdbServer, Phone
 from rigs.android_answers import NO_CURRENT, battery
 
 from device_agents.block_plans import energy_plan
-from harness.devices.adb.answers import NotTold, parse_battery, parse_current, parse_gauge
+from device_agents.facts import Absent
+from harness.devices.adb.answers import parse_battery, parse_current, parse_gauge
 from harness.devices.adb.client import Adb
-from harness.devices.adb.clock import ClockOffset
+from harness.devices.adb.clock import ClockOffset, since_boot_ns
 from harness.devices.adb.watch import CHANNEL, PhoneWatch, Told, find_gauge, gauge_power_uw, parse_told
 from harness.devices.config import SshDevice
 from harness.devices.doctor import _sensors
@@ -40,12 +41,12 @@ def supplies(**changes: object) -> str:
 
 
 def by_sys(watts: float, sign: int = -1) -> str:
-    return f"== gauge\n{supplies(current_now=sign * round(watts / 3.9 * 1e6))}== end\n"
+    return f"== gauge\n{supplies(current_now=sign * round(watts / 3.9 * 1e6))}"
 
 
 def by_service(watts: float) -> str:
     voltage = UNPLUGGED.replace("voltage: 4352", "voltage: 4000")
-    return f"== gauge\n== current\n{-round(watts / 4 * 1e6)}\n== battery\n{voltage}== end\n"
+    return f"== gauge\n== current\n{-round(watts / 4 * 1e6)}\n== battery\n{voltage}"
 
 
 def power_uw(text: str) -> int:
@@ -107,7 +108,7 @@ def test_readings_that_are_dated_too_badly_tell_no_energy() -> None:
 
 def test_a_cable_that_is_plugged_in_meanwhile_tells_no_energy_and_why() -> None:
     run, answers = trace(by_sys)
-    charging = parse_told(f"== gauge\n{supplies(status='Charging', current_now=900_000)}== end\n")
+    charging = parse_told(f"== gauge\n{supplies(status='Charging', current_now=900_000)}")
     half = len(answers) // 2
     plugged = [replace(one, values=charging[0], absent=charging[1]) for one in answers[half:]]
     run = joined(run, answers[:half] + plugged)
@@ -149,7 +150,7 @@ def test_a_gauge_is_read_beside_runs_that_ask_for_it_alone() -> None:
 
 
 def test_samples_of_a_long_run_are_dated_by_the_nearer_of_two_looks_at_the_clocks() -> None:
-    clocks_text = "== clocks\n/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 9\n== end\n"
+    clocks_text = "== clocks\n/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 9\n"
     clocks = [ClockOffset(offset_ns=AHEAD_NS, error_ns=1, known_ns=at) for at in (0, 1_500_000_000_000)]
     watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: clocks[1])
     watched._clocks = clocks[:1]
@@ -179,7 +180,7 @@ def test_a_battery_of_any_name_is_read_and_its_gauges_chip_is_not_added_to_it() 
     ],
 )
 def test_a_battery_that_does_not_give_all_that_the_phone_takes_is_refused(text: str, why: str) -> None:
-    with pytest.raises(NotTold, match=why):
+    with pytest.raises(Absent, match=why):
         parse_gauge(text)
 
 
@@ -188,7 +189,7 @@ def test_a_battery_that_does_not_give_all_that_the_phone_takes_is_refused(text: 
     [
         (by_sys(0.003), "no plausible number of uA"),  # mA in place of uA
         (by_sys(0), "current_now = 0"),
-        (f"== gauge\n{supplies(voltage_now=3900)}== end\n", "no plausible number of uV"),
+        (f"== gauge\n{supplies(voltage_now=3900)}", "no plausible number of uV"),
         (by_service(9).replace("voltage: 4000", "voltage: 4"), "no plausible number of uV"),
         (by_service(9).replace("  voltage: 4000\n", ""), "no plausible number of uV"),
     ],
@@ -216,9 +217,9 @@ def test_an_unknown_answer_of_sys_is_an_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "why"),
     [
-        (NO_CURRENT, NotTold, "Android 15 is the first"),
-        ("", NotTold, "Android 15 is the first"),
-        ("cmd: Can't find service: battery\n", NotTold, "Can't find service"),
+        (NO_CURRENT, Absent, "Android 15 is the first"),
+        ("", Absent, "Android 15 is the first"),
+        ("cmd: Can't find service: battery\n", Absent, "Can't find service"),
         ("-512 mA\n", ValueError, "does not know"),
         ("-512000\n-512000\n", ValueError, "does not know"),
     ],
@@ -242,7 +243,7 @@ def test_an_answer_of_the_service_is_a_number_alone_or_none(
 def test_the_services_current_counts_only_where_the_service_says_that_the_battery_gives_it(
     change: tuple[str, str], why: str
 ) -> None:
-    with pytest.raises(NotTold, match=why):
+    with pytest.raises(Absent, match=why):
         power_uw(by_service(9).replace(*change))
 
 
@@ -271,7 +272,7 @@ def test_a_phones_gauge_is_found_through_adb_and_read_beside_a_run(phone: Phone,
     found = find_gauge(Adb(SERIAL, WHO), clock_of(measure, 0.3))
     assert found["sensor"] == SENSOR | {"scope": "the whole device, screen and radios too"}
     assert found["update_s"] == 1.0, "it is read once a second at most"
-    offset = ClockOffset(offset_ns=0, error_ns=1000, known_ns=time.perf_counter_ns())
+    offset = ClockOffset(offset_ns=0, error_ns=1000, known_ns=since_boot_ns())
     watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: offset, period_s=0.05)
     watched.open()
     try:

@@ -15,7 +15,7 @@ from rigs.android_answers import DENIED, thermal
 
 from device_agents.throttling import clock_tier, throttle_signs
 from harness.devices.adb.client import Adb
-from harness.devices.adb.clock import ClockOffset, read_offset
+from harness.devices.adb.clock import ClockOffset, read_offset, since_boot_ns
 from harness.devices.adb.watch import PhoneWatch
 from harness.devices.transports.local import LocalTransport
 from harness.errors import DeviceError, LinkError
@@ -25,7 +25,7 @@ AHEAD_NS = 5_000_000_000  # how far this machine's clock is before the phone's
 
 
 def offset(error_ns: int = 1000) -> ClockOffset:
-    return ClockOffset(offset_ns=AHEAD_NS, error_ns=error_ns, known_ns=time.perf_counter_ns())
+    return ClockOffset(offset_ns=AHEAD_NS, error_ns=error_ns, known_ns=since_boot_ns())
 
 
 def watch(*, fixed: bool = False, error_ns: int = 1000) -> PhoneWatch:
@@ -48,16 +48,18 @@ def test_a_time_of_the_phone_is_known_to_half_the_reading_and_the_clocks_own_err
 
 
 def test_the_offset_of_a_clock_that_is_this_machines_own_is_none_within_its_error() -> None:
+    asleep_ns = since_boot_ns() - time.perf_counter_ns()  # for so long it was suspended
     found = read_offset(LocalTransport(), sys.executable)
-    assert abs(found.offset_ns) <= found.error_ns < 1_000_000_000
+    assert abs(found.offset_ns - asleep_ns) <= found.error_ns + 1_000_000 < 1_000_000_000
 
 
 def test_a_login_that_greets_hides_no_clock(tmp_path: Path) -> None:
     program = tmp_path / "python3"
     program.write_text(f"#!/bin/sh\nprintf 'Welcome, 12\\n34'\nexec {sys.executable} \"$@\"\n")
     program.chmod(0o755)
+    asleep_ns = since_boot_ns() - time.perf_counter_ns()
     found = read_offset(LocalTransport(), str(program))
-    assert abs(found.offset_ns) <= found.error_ns
+    assert abs(found.offset_ns - asleep_ns) <= found.error_ns + 1_000_000
 
 
 def test_a_python_that_tells_no_clock_is_a_broken_link() -> None:
@@ -74,7 +76,7 @@ def test_samples_join_a_session_in_its_order_of_time_and_bear_their_source_and_e
     watched.open()
     try:
         watched.begin()
-        began_ns = time.perf_counter_ns() - AHEAD_NS
+        began_ns = since_boot_ns() - AHEAD_NS
         await_samples(watched, 2)
         own = {
             "at_ns": began_ns - 1_000_000_000,
@@ -89,7 +91,7 @@ def test_samples_join_a_session_in_its_order_of_time_and_bear_their_source_and_e
     for sample in session.samples[1:]:
         assert sample["source"] == "adb"
         assert 0 < sample["at_error_ns"] < 1_000_000_000
-        assert began_ns - sample["at_error_ns"] <= sample["at_ns"] <= time.perf_counter_ns() - AHEAD_NS
+        assert began_ns - sample["at_error_ns"] <= sample["at_ns"] <= since_boot_ns() - AHEAD_NS
         assert (sample["thermal_status"], sample["freq_khz"]["7"]) == (0, 2_850_000)
         assert "battery" not in sample, "what changes slowly is asked for before and after"
     for conditions in (session.conditions_before, session.conditions_after):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from contracts.transport import AWKWARD_ARGUMENTS, ECHO_ARGUMENTS
-from rigs.ssh_agent import silent_agent, ssh_agent
+from rigs.ssh_agent import lying_agent, silent_agent, ssh_agent
 from rigs.sshd import Sshd, free_port, greet, make_key, refusal, start_sshd
 
 from harness.devices.client import AgentClient, deploy
@@ -242,6 +242,41 @@ def test_an_agent_that_never_answers_is_left_out(
         assert time.monotonic() - started < 5
         write(home / ".ssh/config", "Host *\n  IdentityAgent none\n")
         assert "SSH agent" not in refusal(server.device(key=None))
+
+
+KEYS = bytes([12])  # the kind of an answer that lists keys
+ENDLESS = KEYS + (1 << 30).to_bytes(4, "big")
+BROKEN_KEY = b"".join(len(text).to_bytes(4, "big") + text for text in (b"ssh-ed25519", b"\0"))
+BROKEN = KEYS + (1).to_bytes(4, "big") + len(BROKEN_KEY).to_bytes(4, "big") + BROKEN_KEY + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("answer", "pause_s", "why"),
+    [
+        ([len(ENDLESS).to_bytes(4, "big"), ENDLESS], 0.0, "it claims to have 1073741824 keys"),
+        ([b"\xff" * 4, b"x" * 100], 0.0, "it announces an answer of 4294967295 bytes"),
+        ([(1 << 17).to_bytes(4, "big"), *[b"x"] * 100], 0.1, "no answer within 0.5 s"),
+        ([(100).to_bytes(4, "big"), KEYS], 0.0, "it hung up"),
+        ([(1).to_bytes(4, "big"), KEYS], 0.0, ""),
+        ([len(BROKEN).to_bytes(4, "big"), BROKEN], 0.0, "was left out"),
+        ([], 0.0, "it hung up"),
+    ],
+)
+def test_an_agent_that_answers_nonsense_is_left_out(
+    server: Sshd,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: list[bytes],
+    pause_s: float,
+    why: str,
+) -> None:
+    monkeypatch.setattr("harness.devices.transports.ssh_login.AGENT_TIMEOUT_S", 0.5)
+    with lying_agent(tmp_path, answer, pause_s) as path:
+        monkeypatch.setenv("SSH_AUTH_SOCK", path)
+        started = time.monotonic()
+        assert greet(server.device()) == "hello\n"
+        assert why in refusal(server.device(key=None))
+        assert time.monotonic() - started < 10
 
 
 def test_an_agent_that_never_signs_costs_its_keys_and_not_the_login(

@@ -79,6 +79,20 @@ def test_parts_are_given_by_name(tmp_path: Path) -> None:
     assert {one.tobytes() for one in task.test.images} == {one.tobytes() for one in X[8:]}
 
 
+def test_parts_whose_labels_are_of_other_classes_are_refused(tmp_path: Path) -> None:
+    train, val = (Listed(list(zip(X, Y, strict=True))) for _ in range(2))
+    val.classes = np.array(["dog", "cat"])
+    message = r"the classes of val are \['dog', 'cat'\], those of train \['cat', 'dog'\]: .*in the same order"
+    with pytest.raises(ConfigError, match=message):
+        task_in_memory({"train": train, "val": val}, SPACE, tmp_path)
+    val.classes = np.array(["cat", "dog"])
+    parts = {"train": train, "val": val, "test": (X, Y)}
+    assert task_in_memory(parts, SPACE, tmp_path).class_names == ("cat", "dog")
+    train.classes = [("cat", "tomcat"), ("dog",)]  # as torchvision's ImageNet
+    with pytest.raises(ConfigError, match="give different texts, one for each class"):
+        task_in_memory(train, SPACE, tmp_path)
+
+
 def test_a_task_made_by_hand_keeps_its_normalization(tmp_path: Path) -> None:
     made = made_task()
     task = task_in_memory(made, TINY, tmp_path)

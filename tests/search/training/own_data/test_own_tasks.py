@@ -157,7 +157,7 @@ def test_a_class_needs_an_image_in_each_part(labels: dict[str, list[int]], messa
         split_parts({part: np.array(one) for part, one in labels.items()}, "ab", DataSettings())
 
 
-def test_images_that_are_trained_and_tested_on_are_told(tmp_path: Path) -> None:
+def test_images_that_are_in_two_parts_are_told(tmp_path: Path) -> None:
     root = write_task(tmp_path / "own", load_task(f"folder:{write_folder(tmp_path / 'paints')}", SPACE))
     told: list[str] = []
     first = load_task(f"folder:{root}", SPACE, told.append)
@@ -167,6 +167,10 @@ def test_images_that_are_trained_and_tested_on_are_told(tmp_path: Path) -> None:
     task = load_task(f"folder:{root}", SPACE, told.append)
     assert told[2] == f"{task.name}: 2 of 8 images to test are among those to train, too" and len(told) == 3
     assert first.name != task.name
+    chosen = next((root / "val" / "class 1").iterdir())  # by which an epoch is chosen
+    (root / "test" / "class 1" / "again.png").write_bytes(chosen.read_bytes())
+    load_task(f"folder:{root}", SPACE, told.append)
+    assert told[-1].endswith("1 of 9 images to test are among those to validate, too") and len(told) == 6
 
 
 # --- identity -------------------------------------------------------------------------------------

@@ -22,8 +22,10 @@ from harness.store import Store
 from search.blockwise.choice import check_feasible
 from search.blockwise.search import SearchPlan
 from space import DEEP, TINY
+from space.costs import all_macs, all_params
 from space.errors import ConfigError
 from space.indexing import available
+from space.memory import all_memory
 from space.segments import Segment, all_segments
 
 
@@ -102,7 +104,8 @@ def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
     listed = property_cost(name, TINY, lambda text: None)
     summed = property_sums(name, TINY, lambda text: None)
     assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
-    assert (summed.unit, summed.title) == (listed.unit, listed.title)
+    if (counted := {"params": all_params, "macs": all_macs, "memory": all_memory}.get(name)) is not None:
+        assert listed.values.tolist() == counted(TINY).tolist()
 
 
 def test_blocks_of_a_chain_take_what_the_segments_of_their_stage_take() -> None:

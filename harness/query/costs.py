@@ -15,6 +15,7 @@ from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
+from search.latency.candidates import enough_models
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.table import Cost
 from search.table.constraints import PROPERTIES, split_subject
@@ -166,5 +167,5 @@ def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) 
     option = "--energy" if fresh == "energy" else "--memory"
     return (
         f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "
-        f"measure it: {measure_command(configuration)} {option} --models design:1"
+        f"measure it: {measure_command(configuration)} {option} --models {enough_models(space_of(configuration))}"
     )

@@ -20,7 +20,7 @@ from space import Architecture, SpaceConfig
 
 EXPORTER_VERSION = 6  # raise it whenever exported bytes change for the same converters
 # Raise it whenever weights or modules of a user's are refused or exported otherwise: what is cached was checked then.
-CHECKS_VERSION = 4
+CHECKS_VERSION = 5
 
 # The distributions that a format's converter needs; their versions are part of every cache key.
 CONVERTERS: Mapping[Format, tuple[str, ...]] = {

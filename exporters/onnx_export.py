@@ -217,11 +217,11 @@ def _quantize(
     if is_shared and (last.op_type == "Clip" or (last.op_type == "Relu" and ends["out"][1])):
         pair.ParseFromString(_pair("out", *ends.pop("out")))
         last.output[0] = output.name = pair.graph.node[0].input[0]
-    quantized = quantize(
-        exported,
-        ends,
-        [{name: one.numpy() for name, one in zip("ab", given, strict=False)} for given in samples],
-    )
+    given = [{name: one.numpy() for name, one in zip("ab", sample, strict=False)} for sample in samples]
+    try:
+        quantized = quantize(exported, ends, given)
+    except ConversionError as error:
+        raise ConversionError(f"{step.fragment}: {error}") from error
     quantized.graph.MergeFrom(pair.graph)
     return quantized
 

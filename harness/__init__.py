@@ -15,6 +15,7 @@ The command `harness` does the same for the shell. Importing this package loads 
 the name is first used.
 """
 
+import re
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
@@ -96,6 +97,8 @@ _MODULES = {
     "train": "harness.training",
     "verify": "harness.query.from_store",
 }
+_PLURAL = re.compile("(ies|es|s|e|y)$")  # what a noun and its plural end in beyond their stem
+_OPTIONS = {"constraint": "limits"}  # of the command line, where an argument is called otherwise
 _FORMER = {"distil": "distill"}  # names of before, which stay
 
 
@@ -112,11 +115,23 @@ if not TYPE_CHECKING:  # a checker would take any name for one of these
 
     @cache
     def _with_arguments_noted(function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function whose errors tell its arguments beside the options of the command line, which messages give."""
-        from space.errors import HarnessError
+        """Return a function that takes its arguments in singular or plural, since some functions take several of what others
+        take one of; its errors tell its arguments beside the options of the command line, which messages give.
+        """
+        from space.errors import HarnessError, did_you_mean
+
+        names = [name for name in function.__annotations__ if name != "return"]
+        by_stem = {_PLURAL.sub("", name): name for name in names}
+        by_stem |= {option: name for option, name in _OPTIONS.items() if name in names}
 
         @wraps(function)
         def called(*given: Any, **named: Any) -> Any:
+            for name in [*named]:
+                meant = name if name in names else by_stem.get(_PLURAL.sub("", name), "")
+                if not meant or (meant != name and meant in named):
+                    there = f"{did_you_mean(name, names)} (there are: {', '.join(names)})"
+                    raise TypeError(f"harness.{function.__name__} has no argument {name!r}{there}")
+                named[meant] = named.pop(name)
             try:
                 return function(*given, **named)
             except HarnessError as error:

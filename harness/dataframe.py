@@ -36,7 +36,7 @@ class Tabular:
         return rows[:count], len(rows)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self.head(1)[1]:,} rows; to_pandas() has them>"
+        return f"<{type(self).__name__} of {_rows(self.head(1)[1])}; to_pandas() has them>"
 
     def _repr_html_(self) -> str:
         """Return HTML for a notebook: the first rows, and how many there are."""
@@ -47,7 +47,7 @@ class Tabular:
             f"<tr>{''.join(f'<{tag}>{escape(text)}</{tag}>' for text in line)}</tr>"
             for line, tag in zip(lines, ["th"] + ["td"] * len(rows), strict=False)
         )
-        return f"<table>{html}</table><p>{escape(f'{count:,} rows of {type(self).__name__}')}</p>"
+        return f"<table>{html}</table><p>{_rows(count)} of {escape(type(self).__name__)}</p>"
 
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as a pandas DataFrame. Raises: ConfigError when pandas is not installed."""
@@ -98,3 +98,7 @@ class RowTable(Tabular, Sequence[Row]):
 
 def _cell(value: object) -> str:
     return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"

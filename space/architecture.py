@@ -109,7 +109,7 @@ class Architecture:
         table, digits = self.config.table, self.config.digits
         if len(self.blocks) != self.config.stages:
             raise ArchitectureError(
-                f"architecture of {len(self.blocks)} blocks: space {self.config.name!r} has "
+                f"architecture of {counted(len(self.blocks), 'block')}: space {self.config.name!r} has "
                 f"{self.config.stages} stages; give one block for each"
             )
         indices = []

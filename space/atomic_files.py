@@ -13,12 +13,27 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
-from space.system_errors import with_remedy
+from space.system_errors import refused, with_remedy
 from space.user_paths import expand_user
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EROFS)  # of a file system without fsync
 _LEAST_OF_TEXT = 0x09  # a tab; models, SQLite files and archives begin with less
+_OTHERS = {
+    ".csv",
+    ".html",
+    ".json",
+    ".jsonl",
+    ".onnx",
+    ".parquet",
+    ".pdf",
+    ".png",
+    ".py",
+    ".svg",
+    ".tflite",
+    ".toml",
+    ".xml",
+}
 _STORE = b"SQLite format 3\0"
 _OWN_DESCRIPTORS = ("/dev/", "/proc/")  # /dev/stdout is a file where the shell redirected it
 
@@ -37,20 +52,23 @@ def check_folder(folder: Path | None, option: str = "") -> None:
 
 def ensure_folder(folder: Path, remedy: str) -> None:
     """Make a folder, and those that it is in, unless it is there. Raises: ConfigError."""
-    try:
+    with refused(f"{folder}: cannot be made", remedy):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made: {with_remedy(error, remedy)}") from error
 
 
-def check_output_file(path: Path | None, *, inputs: Iterable[str | Path] = (), is_text: bool = True) -> None:
+def check_output_file(
+    path: Path | None, kind: str = "", *, inputs: Iterable[str | Path] = (), is_text: bool = True
+) -> None:
     """Refuse a file that cannot be written, before its content is computed; None is none. Raises: ConfigError.
 
-    Nor may it be one of the `inputs`, files that are read, take the place of a store, or text that of what is none, as a model.
+    Nor may it be named as of another kind than `kind`, a suffix such as ".csv", where one is given; nor be one of the `inputs`,
+    files that are read; nor take the place of a store, or text that of what is none, as a model.
     Folders on the way to it that are not there are made when it is written.
     """
     if path is None:
         return
+    if kind and path.suffix.lower() in _OTHERS - {kind}:
+        raise ConfigError(f"{path}: what is written is no {path.suffix}; name a file that ends in {kind}")
 
     def refusal() -> int:
         if path.is_dir():
@@ -188,12 +206,10 @@ def locked(path: Path) -> Iterator[None]:
     path = Path(os.path.realpath(path))
     lock = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as stack:
-        try:
+        remedy = "name a file in a folder that can be written, on a disk that has locks"
+        with refused(f"{lock}: cannot be locked", remedy):
             path.parent.mkdir(parents=True, exist_ok=True)
             fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
-        except OSError as error:
-            remedy = "name a file in a folder that can be written, on a disk that has locks"
-            raise ConfigError(f"{lock}: cannot be locked: {with_remedy(error, remedy)}") from error
         yield
 
 
@@ -240,13 +256,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
-        folder.mkdir(parents=True)
-        yield folder
-        folder.rename(path)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be written: {with_remedy(error, 'name another folder')}"
-        ) from error
+        with refused(f"{path}: cannot be written", "name another folder"):
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
+            folder.mkdir(parents=True)
+            yield folder
+            folder.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

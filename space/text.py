@@ -45,7 +45,12 @@ def reason_of(error: BaseException) -> str:
 
 def counted(count: int, singular: str, plural: str = "") -> str:
     """Return a number with what it counts, as in `1 network` and `1,024 networks`."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
+    return f"{count:,} {agreeing(count, singular, plural or singular + 's')}"
+
+
+def agreeing(count: int, singular: str, plural: str) -> str:
+    """Return the word that agrees with a number, as `is` with 1 and `are` with 2."""
+    return singular if count == 1 else plural
 
 
 def first_of(texts: Sequence[str], most: int, between: str = ", ") -> str:

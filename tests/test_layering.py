@@ -76,8 +76,13 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.models"),
     ),
     "harness.measurement": (
-        *("device_agents.block_plans", "device_agents.facts", "device_agents.names", "device_agents.pacing"),
-        "device_agents.throttling",
+        *(
+            "device_agents.attempts",
+            "device_agents.block_plans",
+            "device_agents.choices",
+            "device_agents.core_gate",
+        ),
+        *("device_agents.facts", "device_agents.names", "device_agents.pacing", "device_agents.throttling"),
         *("space.assembly", "space.errors", "space.text"),
         *below("harness.measurement"),
     ),
@@ -90,7 +95,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *below("harness.store"),
     ),
     "harness.estimates": (
-        *("device_agents.clean_runs", "device_agents.throttling"),
+        *("device_agents.clean_runs", "device_agents.contention", "device_agents.throttling"),
         *("space.indexing", "space.statistics", "space.text"),
         *below("harness.estimates"),
     ),
@@ -98,6 +103,8 @@ DOORS: dict[str, tuple[str, ...]] = {
         *(
             "device_agents.archive",
             "device_agents.block_plans",
+            "device_agents.choices",
+            "device_agents.core_gate",
             "device_agents.facts",
             "device_agents.frames",
             "device_agents.gauges",
@@ -110,7 +117,7 @@ DOORS: dict[str, tuple[str, ...]] = {
         *("space.system_errors", "space.user_paths"),
         *below("harness.devices"),
     ),
-    "harness": ("space.errors",),
+    "harness": ("device_agents.names", "space.errors"),
     **{room: below(room) for room in SPACE},
     "exporters": ("space",),
     "device_agents": (),

@@ -35,6 +35,11 @@ RIDDLES = {
     ),
 }
 
+# `3 of 20 networks are`, where the first number, here \0, may be 1.
+PLURAL_VERB = re.compile(
+    r"\0 of (?:the )?\0 (?:[a-z-]+ ){0,2}[a-z]+s (?:\S+ ){0,4}?(?:are|have|were|do|meet|begin|count)\b"
+)
+
 
 def british_words(text: str) -> list[str]:
     """Return the words of a text that Britons alone spell so."""
@@ -48,6 +53,16 @@ def riddles(source: str) -> list[str]:
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
             text = (ast.get_docstring(node) or "").partition("\n")[0]
             found += [text] if RIDDLES[type(node)].match(text) else []
+    return found
+
+
+def plural_verbs(source: str) -> list[str]:
+    """Return the texts of f-strings that are wrong of one: a number of a number, followed by a verb of several."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(one.value) if isinstance(one, ast.Constant) else "\0" for one in node.values)
+            found += PLURAL_VERB.findall(text)
     return found
 
 
@@ -77,9 +92,23 @@ def test_docstrings_open_with_a_noun_phrase_or_an_imperative(room: str) -> None:
     assert not found
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_verbs_agree_with_their_numbers(room: str) -> None:
+    found = {
+        f"{name}: {text}"
+        for name, path in modules().items()
+        if name.partition(".")[0] == room
+        for text in plural_verbs(path.read_text(encoding="utf-8"))
+    }
+    assert not found
+
+
 def test_what_is_asked_of_words_can_be_missed() -> None:
     assert british_words("Neighbours optimised; a size in general.") == ["Neighbour", "optimised"]
     source = (
         '"""What a module is."""\nclass A:\n    """Hold values."""\ndef f():\n    """Return what it is."""\n'
     )
+    assert plural_verbs('f"{a} of {b} networks {c} are"; f"{a} of {b} networks {c}"') == [
+        "\0 of \0 networks \0 are"
+    ]
     assert riddles(source) == ["What a module is.", "Hold values.", "Return what it is."]

@@ -23,6 +23,7 @@ from space import SpaceConfig, is_enumerable
 from space.indexing import FloatArray, available, block_indices
 from space.segments import stage_segments
 from space.stages import SpaceStage
+from space.text import counted
 
 
 def space_costs(
@@ -117,8 +118,9 @@ def block_latencies(
     effects = np.where(available(config), added(), np.nan)
     return (
         effects - np.nanmin(effects, axis=1, keepdims=True),
-        f"{origin}, over each stage's fastest block ({count} of its segments are measured{left_out}; 'harness measure --models "
-        "segments' measures all)",
+        f"{origin}, over each stage's fastest block "
+        f"({counted(count, 'of its segments is', 'of its segments are')} measured{left_out}; "
+        "'harness measure --models segments' measures all)",
     )
 
 

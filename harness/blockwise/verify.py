@@ -19,13 +19,14 @@ from harness.models.exported import ExportObserver
 from harness.models.trained import PURPOSE, Finished, FinishedModels
 from harness.prediction.provenance import Provenance
 from harness.query.latencies import LatencySource, measured_estimate
-from harness.query.verify import searched_configurations, searched_devices
+from harness.query.verify import other_configuration, searched_configurations, searched_devices
 from harness.store import Store
 from harness.store.latencies import latencies
 from search.blockwise.search import Student
 from search.blockwise.setting import Setting
 from search.table.costs import meets
 from search.training.trained_files import write_weights
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +43,9 @@ class Verdict:
     outcomes: tuple[Outcome, ...]
 
 
-def devices_to_verify(provenance: Mapping[str, Provenance], devices_file: Path | None) -> dict[str, Device]:
+def devices_to_verify(
+    provenance: Mapping[str, Provenance], devices_file: str | Path | None
+) -> dict[str, Device]:
     """Return the devices on which finished networks will be measured, by name, before anything is trained.
 
     Raises: ConfigError when no device of the store is searched, or one is not in devices.toml; ConversionError when a package
@@ -84,11 +87,13 @@ def verify_students(
         finished.append(
             Finished(architecture=student.architecture, path=path, digest=digest, calibration=calibration)
         )
-    setting.log(f"measuring {len(finished)} finished networks on {', '.join(configurations)}")
+    setting.log(f"measuring {counted(len(finished), 'finished network')} on {', '.join(configurations)}")
     models = FinishedModels(
         finished, students[0].architecture.config, folder / "fragments", on_progress=observer.export
     )
     outcomes = measure_finalists(configurations.values(), devices, models, store, observer, wait_s=wait_s)
+    if moved := other_configuration(outcomes, configurations.values()):
+        setting.log(moved)  # the networks are trained, and their answer is worth having
     measured = {}
     for name, configuration in configurations.items():
         networks = {one.key(configuration.precision): str(one.architecture) for one in finished}
@@ -117,12 +122,17 @@ def is_within(student: Student, measured: dict[str, dict[str, Latency]], setting
 
 
 def _report(student: Student, measured: dict[str, dict[str, Latency]], setting: Setting) -> None:
-    parts = []
+    parts, is_known = [], True
     for name, rows in measured.items():
         row = rows.get(str(student.architecture))
-        if row is not None:
-            before = setting.costs.costs[name].at(student.architecture.index).value
-            change = f"{before:.3f} before ({row.latency_ms / before - 1:+.1%})"
-            parts.append(f"{name} {row.latency_ms:.3f} ms, {'not known before' if isnan(before) else change}")
+        if row is None:
+            parts.append(f"{name} not measured well enough")
+            is_known &= all(one.subject != name for one in setting.constraints)
+            continue
+        before = setting.costs.costs[name].at(student.architecture.index).value
+        change = f"{before:.3f} before ({row.latency_ms / before - 1:+.1%})"
+        parts.append(f"{name} {row.latency_ms:.3f} ms, {'not known before' if isnan(before) else change}")
     verdict = "within the limits" if is_within(student, measured, setting) else "not within the limits"
-    setting.log(f"{student.architecture}: {', '.join(parts) or 'not measured'}: {verdict}")
+    setting.log(
+        f"{student.architecture}: {', '.join(parts)}: {verdict if is_known else 'not known to be within the limits'}"
+    )

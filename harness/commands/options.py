@@ -122,7 +122,7 @@ StoredSpace = Annotated[
     str,
     typer.Option(
         "--space",
-        help="Only measurements and files of this search space, by its name or file. [default: their own]",
+        help="Only measurements and files of this search space, by its name or file. [default: their own, of several blox]",
     ),
 ]
 FigureFile = Annotated[

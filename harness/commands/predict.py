@@ -43,7 +43,7 @@ def predict(
     their measured latency; the others have an interval meant to hold a measurement in 90 of 100 cases.
     """
     check_one_format(csv_output, json_output)
-    check_output_file(output)
+    check_output_file(output, ".csv")
     with open_store(store_url) as store:
         options.check(store, prior)
         from harness.output.prediction import print_prediction

@@ -37,7 +37,7 @@ def report(
         options.check_accuracies()
     from harness.output.plots.pictures import check_pictures
 
-    check_output_file(output, inputs=options.inputs)
+    check_output_file(output, ".html", inputs=options.inputs)
     check_pictures(figure)
     with open_store(store_url) as store:
         options.check_stored(store, show or ())

@@ -99,7 +99,7 @@ class SearchOptions:
             from harness.query.cost_names import check_objective
 
             check_objective(self.objective)
-        check_output_file(self.output, inputs=[*inputs, self.objective])
+        check_output_file(self.output, ".csv", inputs=[*inputs, self.objective])
 
     def _shared(self, query: Query) -> dict[str, Any]:
         """Return the fields that every request has. Raises: ConfigError for a text that is no time."""

@@ -13,7 +13,7 @@ from typing import Any
 from device_agents.frames import HEADER_LIMIT_BYTES, MAGIC, PREAMBLE, PREFIX, encode_frame
 from harness.devices.transports.contract import Channel
 from harness.errors import LinkError
-from space.text import printable, uncolored
+from space.text import counted, printable, uncolored
 
 MAX_PREAMBLE_BYTES = 1 << 16
 
@@ -87,7 +87,8 @@ class FrameStream:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise LinkError(
-                *self._who, f"the agent sent {waiting_for} too slowly; {len(self._buffer)} bytes came in time"
+                *self._who,
+                f"the agent sent {waiting_for} too slowly; {counted(len(self._buffer), 'byte')} came in time",
             )
         data = self._channel.read(1 << 16, left_s)
         if not data:

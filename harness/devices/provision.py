@@ -16,12 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from device_agents.choices import old_version
 from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import Check, diagnose, exit_status, try_runtimes
 from harness.devices.runtime_packages import PackageRow, download_wheels, find_row, machine_of
-from harness.devices.runtimes import choose_runtimes, old_version
+from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import DeviceError

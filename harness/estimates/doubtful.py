@@ -22,7 +22,7 @@ _NO_FINDING = "imprecise"  # graded by the scatter or the interval alone
 class Doubtful:
     """Networks and segments of grade D: their numbers, and the names of the first `NAMED`.
 
-    `why`: how many of them each kind of finding speaks against. `taken`: they were taken in all the same, for the user asked.
+    `why`: how many of them each kind of finding speaks against. `taken`: the user asked to take them in all the same.
     `failed`: the networks that the device does not run, by name, with the kind of the failure or of the finding: nothing is
     predicted of them either.
     """
@@ -113,7 +113,7 @@ def set_apart(rows: Sequence[Latency], *, take: bool = False) -> tuple[list[Late
         segments=segments,
         names=tuple(row.architecture for row in doubtful[:NAMED]),
         why=dict(why.most_common()),
-        taken=take and bool(doubtful),
+        taken=take,
     )
     return [row for row in rows if take or row.grade != DOUBTFUL], summary
 

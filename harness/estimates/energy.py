@@ -7,6 +7,7 @@ The interval is of the scatter between turns: how well the sensor itself is cali
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
@@ -105,7 +106,9 @@ def energy_of(run: BlockRun) -> Energy:
             if any(map(are_far, apart))
             else ""
         )
-        raise NoEnergy(f"{len(above)} undisturbed turns{far}, at least {FEWEST_CYCLES} tell an interval")
+        raise NoEnergy(
+            f"{counted(len(above), 'undisturbed turn')}{far}, at least {FEWEST_CYCLES} tell an interval"
+        )
     if min(*totals["network"], *totals["reference"]) <= 0:
         raise NoEnergy("the sensor counted nothing while a network ran")
     busy = [block.others_busy for block in blocks if block.others_busy is not None]
@@ -130,13 +133,18 @@ def sensor_of(run: BlockRun) -> str:
 
 
 def newest_energy(runs: Sequence[BlockRun]) -> Energy | None:
-    """Return the energy that the newest of a network's runs of its last model tells, None where none of them tells any."""
+    """Return the energy that the newest of a network's runs of its last model tells, None where none of them tells any.
+
+    What is in part another program's counts only where there is no other.
+    """
+    found: Energy | None = None
     for run in reversed(of_last_model(sorted(runs, key=lambda run: run.started_utc))):
-        try:
-            return energy_of(run)
-        except NoEnergy:
-            continue
-    return None
+        with suppress(NoEnergy):
+            told = energy_of(run)
+            if not told.is_doubtful:
+                return told
+            found = found or told
+    return found
 
 
 def _rests_beside(blocks: Sequence[TimedBlock], number: int) -> list[TimedBlock]:
@@ -156,7 +164,7 @@ class _Powers:
 
     def __init__(self, run: BlockRun) -> None:
         if not run.sensor or len(run.readings) < FEWEST_READINGS:
-            raise NoEnergy(f"{len(run.readings)} readings of a sensor")
+            raise NoEnergy(f"{counted(len(run.readings), 'reading')} of a sensor")
         self._at_s = np.array([reading["at_ns"] / 1e9 for reading in run.readings])
         if (np.diff(self._at_s) <= 0).any():
             raise NoEnergy("readings that do not follow each other")

@@ -15,6 +15,7 @@ from math import inf
 from statistics import fmean, median
 from typing import Any, Literal, get_args
 
+from device_agents.contention import STEAL_SHARE
 from device_agents.throttling import number
 from harness.devices.conditions import (
     ANY_THROTTLING,
@@ -28,7 +29,6 @@ from harness.devices.conditions import (
     throttle_remedy,
 )
 from harness.estimates.clean_runs import (
-    STEAL_SHARE,
     clean_slices,
     contention,
     held_up,
@@ -75,7 +75,7 @@ from harness.estimates.reference import (
 from harness.estimates.series import drift_of, severe_outliers, two_modes
 from harness.records import ReferenceLatency, SessionRecord
 from space.statistics import normal
-from space.text import counted
+from space.text import agreeing, counted
 
 Kind = Literal[
     "wrong-output",
@@ -492,7 +492,7 @@ def _contended(used: Sequence[SessionRecord]) -> Finding | None:
     worst = min(map(contention, contended), key=lambda one: one.clean_slices / one.slices)
     waited = "" if worst.waited_share is None else f", threads waited {worst.waited_share:.0%} of the time"
     clean = (
-        f"{worst.clean_slices} of {worst.slices} slices are clean"
+        f"{worst.clean_slices} of {worst.slices} slices {agreeing(worst.clean_slices, 'is', 'are')} clean"
         if worst.known
         else "runs are not told apart"
     )
@@ -506,11 +506,11 @@ def _contended(used: Sequence[SessionRecord]) -> Finding | None:
 
 # What sessions that are left out were, and the remedy, by what spoiled them.
 _LEFT_OUT: Mapping[Kind, tuple[str, str]] = {
-    "contended": ("were contended", _AHEAD),
-    "throttled": ("were throttled", ANY_THROTTLING),
-    "hot": ("began although the device was not fit", "let the device cool or give it a fan"),
+    "contended": ("contended", _AHEAD),
+    "throttled": ("throttled", ANY_THROTTLING),
+    "hot": ("begun although the device was not fit", "let the device cool or give it a fan"),
     "gpu-shared": (
-        "ran beside other programs on the GPU",
+        "beside other programs on the GPU",
         "end what nvidia-smi lists and what draws by it, or take a GPU of your own",
     ),
 }
@@ -525,7 +525,7 @@ def _left_out(sessions: Sequence[SessionRecord], used: Sequence[SessionRecord]) 
     return [
         Finding(
             kind=kind,
-            message=f"{counts[kind]} of {len(sessions)} sessions {what} and are left out",
+            message=f"{counts[kind]} of {counted(len(sessions), 'session')} left out: {what}",
             remedy=remedy,
             cap="A",
         )
@@ -843,7 +843,7 @@ def _outliers(sessions: Sequence[SessionRecord]) -> Finding | None:
         return None
     return Finding(
         kind="outliers",
-        message=f"{severe} of {slices} slices are severe outliers (beyond 3 interquartile ranges); medians do not bend to them",
+        message=f"{severe} of {slices} slices: severe outliers (beyond 3 interquartile ranges); medians do not bend to them",
         remedy="stop what else runs on the device",
         cap="A",
     )

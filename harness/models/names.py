@@ -30,6 +30,10 @@ def listed(models: Any, config: SpaceConfig | None = None) -> list[Any]:
     """
     several = as_list(models)
     for one in several:
+        if hasattr(one, "graph_hash") and not isinstance(one, Architecture):
+            raise ConfigError(
+                f"models: a {type(one).__name__} names no network; give its text, as in row.architecture"
+            )
         if config is not None and isinstance(one, Architecture) and one.config != config:
             raise ConfigError(
                 f"network {one} is of space {one.config.name!r}, not {config.name!r}; name networks of one space, and that space"

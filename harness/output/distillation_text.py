@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_table
 from harness.output.terminal import console, echo
-from space.text import counted
+from space.text import agreeing, counted
 
 if TYPE_CHECKING:
     from harness.training import DistilledBlocks
@@ -27,10 +27,15 @@ def print_distillation(found: DistilledBlocks, folder: Path, *, json_output: boo
         print_json(_document(library, found.task, found.signatures))
     else:
         _print_library(library, found.task, found.signatures)
-    missing = f"; stages {', '.join(map(str, library.missing))} are missing" if library.missing else ""
+    missing = (
+        f"; {agreeing(len(library.missing), 'stage', 'stages')} {', '.join(map(str, library.missing))} missing"
+        if library.missing
+        else ""
+    )
     if not console.is_quiet:
         echo(
-            f"{folder}: a library of {library.config.stages - len(library.missing)} stages{missing}", err=True
+            f"{folder}: a library of {counted(library.config.stages - len(library.missing), 'stage')}{missing}",
+            err=True,
         )
 
 

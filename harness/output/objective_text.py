@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
-from harness.output.search_text import part_of_front
+from harness.output.search_text import part_of_front, within_text
 from harness.output.tables import interval_text, ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
@@ -44,14 +44,14 @@ def print_objective(found: ObjectiveResult, *, top: int, json_output: bool, outp
 def _verdict(answer: ObjectiveAnswer, verified: frozenset[int]) -> str:
     """Return the verdict of the finalists' measurements on the answer."""
     inside = sum(map(answer.is_within, verified))
-    text = f"{inside} of {len(verified)} networks measured now are within the limits"
+    text = within_text(inside, len(verified))
     if not inside:
         return f"{text}: run the same command again to continue; unverified ones:"
     best = answer.score(answer.indices[0])
     if above := sum(answer.score(index) > best for index in answer.within):
         return (
-            f"{text}; {above:,} or more of larger sums that were not measured are predicted to be within them: run the same "
-            "command again to continue"
+            f"{text}; {above:,} or more of larger sums, not measured, are predicted to be within them: run the same command "
+            "again to continue"
         )
     return text
 

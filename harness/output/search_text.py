@@ -17,7 +17,7 @@ from harness.query.rows import front_document, limit_row, network_row, source_of
 from search.table.answers import accuracy_reach, by_estimate_alone, ties
 from search.table.constraints import allowed, amount_text, split_subject
 from space import Architecture
-from space.text import counted
+from space.text import agreeing, counted
 
 if TYPE_CHECKING:
     from harness.query.answer import ParetoFront, SearchAnswer
@@ -114,9 +114,9 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
         parts = [f"{counted(standing.met, 'network meets', 'networks meet')} it"]
         if standing.doubtful:
             way = "not counted" if answer.confident else "counted by the estimate"
-            parts.append(f"of {standing.doubtful:,} the interval holds the limit ({way})")
+            parts.append(f"the limit is in the interval of {standing.doubtful:,} ({way})")
         if standing.unknown:
-            parts.append(f"of {standing.unknown:,} it is not known")
+            parts.append(f"{counted(standing.unknown, 'is', 'are')} not known")
         echo(
             f"{standing.constraint}{_manner(table, standing.constraint.subject, answer)}: {', '.join(parts)}"
         )
@@ -162,17 +162,22 @@ def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> st
     """Return the verdict of the finalists' measurements on the answer."""
     if not verified.intersection(answer.ranked.tolist()):
         return (
-            f"none of the {len(verified)} networks measured now is within the limits: run the same command again to continue; "
-            "unverified ones:"
+            f"none of {counted(len(verified), 'network')} measured now is within the limits: run the same command again to "
+            "continue; unverified ones:"
         )
     above = answer.ranked.tolist().index(int(ranked[0]))
-    text = f"{len(ranked)} of {len(verified)} networks measured now are within the limits"
+    text = within_text(len(ranked), len(verified))
     if above:
         text += (
-            f"; {above:,} more accurate ones that were not measured are predicted to be within them: run the same "
-            "command again to continue"
+            f"; {counted(above, 'more accurate one, not measured, is', 'more accurate ones, not measured, are')} predicted to "
+            "be within them: run the same command again to continue"
         )
     return text
+
+
+def within_text(inside: int, count: int) -> str:
+    """Return how many of the networks measured now are within the limits."""
+    return f"{inside} of {counted(count, 'network')} measured now {agreeing(inside, 'is', 'are')} within the limits"
 
 
 def part_of_front(count: int, cost: str) -> str:

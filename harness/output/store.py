@@ -45,9 +45,13 @@ def print_check(report: CheckReport, name: str, *, json_output: bool = False) ->
         }
         spare = ("device", "network")
         print_table(PrintedTable.of(name, report.troubles, cells, right=(), folds=(3,), spare=spare))
-    counts = [f"{report.rows} rows read", f"{len(report.troubles)} wrong"]
+    counts = [f"{counted(report.rows, 'row')} read", f"{len(report.troubles)} wrong"]
     counts += [f"{report.quarantined} quarantined"] if report.quarantined else []
-    counts += [f"{report.waiting} sessions wait for the store"] if report.waiting else []
+    counts += (
+        [f"{counted(report.waiting, 'session waits', 'sessions wait')} for the store"]
+        if report.waiting
+        else []
+    )
     remedy = "; 'harness store quarantine --unreadable' sets sessions apart" if report.troubles else ""
     echo(f"{name}: {', '.join(counts)}{remedy}", err=True)
 

@@ -23,6 +23,7 @@ from harness.output.layout import PrintedTable, lay_out
 from harness.output.terminal import bold, console, echo, named, plain, put, width_of, wrap
 from harness.records import Failure
 from space.atomic_files import write_file
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -84,8 +85,8 @@ def _print_sensors(rows: Sequence[Latency]) -> None:
         echo("energy: what one sensor tells does not compare with what another does", err=True)
     if doubtful := sum(one.is_doubtful for one in energies):
         echo(
-            f"energy: of {doubtful} of {len(energies)} networks, other cores were busy as well, or nothing tells whether they "
-            "were: theirs is in the numbers; stop what else runs and measure again with --fresh",
+            f"energy: of {doubtful} of {counted(len(energies), 'network')}, other cores were busy as well, or nothing tells "
+            "whether they were: theirs is in the numbers; stop what else runs and measure again with --fresh",
             err=True,
         )
 
@@ -108,7 +109,7 @@ def first_numbers(rows: Sequence[Latency], width: int | None, height: int) -> li
         cells = {title: _CELLS[title] for title in ("network", "latency ms", "+-", "grade")}
         table = PrintedTable.of("", rows[:count], cells, spare=["+-"])
         found = lay_out(_printable(table), width)
-        rest = [f"... and {len(rows) - count} slower ones"] if count < len(rows) else []
+        rest = [f"... and {counted(len(rows) - count, 'slower one')}"] if count < len(rows) else []
         lines = [*found.head, *found.body, *rest]
         folded = sum((cell_len(line) - 1) // width for line in lines if line) if width else 0
         if len(lines) + folded <= height or count <= 1:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.estimates.doubtful import Doubtful
+from harness.prediction.provenance import doubt_text
 from harness.prediction.space_prediction import (
     check_enough,
-    doubt_text,
     graded_segments,
     measured_networks,
     space_of,
@@ -18,6 +18,7 @@ from harness.store.configurations import ConfigurationChoice, measure_command, o
 from search.latency.audit import Audit, audit
 from space.errors import ConfigError
 from space.segments import all_segments
+from space.text import agreeing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def audit_configuration(
         well = f" well enough ({doubt_text(apart, chosen)})" if apart else ""
         raise ConfigError(
             f"device {chosen.device!r}",
-            f"{len(missing)} of {len(wanted)} segments are not measured{well}, "
+            f"{len(missing)} of {len(wanted)} segments {agreeing(len(missing), 'is', 'are')} not measured{well}, "
             f"e.g. {missing[0]}; measure them: {measure_command(chosen)} --models segments --level quick",
         )
     ceiling = measured.ceiling()

@@ -42,6 +42,7 @@ from space.accuracies.load import published_in_folder
 from space.atomic_files import write_file
 from space.dataset import Dataset, bench_dataset, read_dataset, write_dataset
 from space.dataset.files import IS_PICKLE, read_header
+from space.dataset.header import NoHeader
 from space.errors import ConfigError
 from space.hash_table import first_equals, is_first
 from space.text_files import read_content, suffix_of
@@ -146,7 +147,13 @@ def latency_files(paths: Sequence[Path], *, allow_pickle: bool = False) -> dict[
     for path in [file for one in paths for file in _in_folder(expand_user(one), allow_pickle)]:
         if suffix_of(path) == ".pickle" and not allow_pickle:
             raise ConfigError(f"--latencies {path}: {IS_PICKLE}")
-        header = read_header(path, config=None)
+        try:
+            header = read_header(path, config=None)
+        except NoHeader as error:
+            raise ConfigError(
+                f"--latencies {path}: is no blox-bench-DEVICE file, which begins with a header ('---'); 'harness dataset write' "
+                "writes what is measured, and bench_dataset and write_dataset of space.dataset latencies of your own"
+            ) from error
         if header.dataset_type != "benchmarking":
             raise ConfigError(
                 f"--latencies {path}: is a file of type {header.dataset_type!r}, not of latencies; give a blox-bench-DEVICE file"
@@ -200,9 +207,7 @@ def file_latency(
                 "--measured-only"
             )
         cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
-        return cost, Provenance(
-            origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
-        )
+        return cost, Provenance(origin=str(path), measured=len(data))
     rows, of, failed = sidecar
     _check_asked(path, of, choice)
     is_measured = np.zeros(len(config), dtype=np.bool_)
@@ -237,7 +242,6 @@ def file_latency(
     told_apart += [f"batch {of['batch']}"] * (of["batch"] > 1)
     provenance = Provenance(
         origin=", ".join([str(path), *told_apart]),
-        configuration=None,
         precision=of["precision"],
         measured=int(is_measured.sum()),
         predicted=0 if measured_only else rows["source"].count("predicted"),
@@ -246,7 +250,7 @@ def file_latency(
             networks=len(apart),
             names=tuple(str(Architecture.from_index(int(index), config)) for index in apart[:NAMED]),
             why={"as the file says": len(apart)} if len(apart) else {},
-            taken=doubtful and bool(len(apart)),
+            taken=doubtful,
             failed=failed,
         ),
     )

@@ -34,7 +34,7 @@ from space.errors import ConfigError, HarnessError
 from space.hash_table import are_among
 from space.indexing import BoolArray, IndexArray
 from space.selection import select_models
-from space.text import counted
+from space.text import agreeing, counted
 
 DESIGN = 45
 JUDGE_COUNT = 24
@@ -158,8 +158,8 @@ def _check_reachable(
     sds = measured.sds[_among(measured.config, measured.indices, judges)]
     if len(sds) < FEWEST_JUDGES:
         raise Unreachable(
-            f"device {configuration.device!r}: {len(sds)} of {len(judges)} networks to judge by were measured well enough, "
-            f"and fewer than {FEWEST_JUDGES} show no error; "
+            f"device {configuration.device!r}: {len(sds)} of {len(judges)} networks to judge by "
+            f"{agreeing(len(sds), 'was', 'were')} measured well enough, and fewer than {FEWEST_JUDGES} show no error; "
             f"see 'harness results --device {configuration.device}', with and without --failures"
         )
     noise = float(np.mean(sds)) * sqrt(2 / pi)

@@ -78,7 +78,11 @@ def requested(
     several_models = some("models", models)
     config = space_meant(several_models, space)
     every = listed(several_models, config)
-    batches = [str(one) for one in listed(some("batch", batch))]
+    batches = parse_batches(",".join(str(one) for one in listed(some("batch", batch))))
+    if not all(isinstance(one, str | Path) for one in every) and batches != (1,):
+        raise ConfigError(
+            f"batch = {batch}: torch modules run on the tensors of inputs; give these as many images, and leave batch out"
+        )
     with saved_programs(every, inputs, called) as (names, values):
         yield MeasureRequest(
             devices=devices,
@@ -87,7 +91,7 @@ def requested(
             reference=None if reference is None else Path(reference),
             runtimes=tuple(several(runtimes)),
             precisions=tuple(several(precision)),
-            batches=parse_batches(",".join(batches)),
+            batches=batches,
             cores=parse_cores(cores)
             if isinstance(cores, str)
             else tuple(whole_number("cores", one) for one in as_list(cores)),

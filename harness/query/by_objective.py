@@ -30,7 +30,7 @@ from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import network_key
 from space.indexing import BoolArray, FloatArray, available, blocks_of
-from space.text import counted
+from space.text import agreeing, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -228,14 +228,15 @@ def search_by_objective(
     if not near:
         best = len(_distinct(config, found))
         raise ConfigError(
-            f"the {counted(best, 'best network', 'best networks')} within the limits are unlike any measured one, and "
+            f"the {counted(best, 'best network')} within the limits {agreeing(best, 'is', 'are')} unlike any measured one, and "
             "predicted latencies may be far off there; measure some of them with --verify, or more of the space"
         )
     passed_over = len(_distinct(config, found[: found.index(near[-1]) + 1])) - len(near)
     notes = _notes(latencies, not query.with_far, passed_over)
     if len(near) < count and is_cut:
         notes.append(
-            f"the {len(found):,} names of the largest sums are of no more such networks; smaller sums were not looked at"
+            f"the {counted(len(found), 'name of the largest sum is', 'names of the largest sums are')} of no more such "
+            "networks; smaller sums were not looked at"
         )
     return ObjectiveAnswer(
         config=config,

@@ -166,7 +166,7 @@ def write_baseline(
     Raises: ConfigError for a file that cannot be used, and others when the device does not answer: then nothing is written.
     """
     target = Path(path)
-    check_output_file(target)
+    check_output_file(target, ".json")
     opened = open_files(find_files(map(str, files), timing.log), timing.inputs)
     table = timing.measure(opened, {})
     fresh = fresh_runs(timing.weigh(opened)) if memory else {}

@@ -12,7 +12,7 @@ import numpy as np
 from harness.dataframe import Tabular
 from harness.models.names import listed
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.fresh_costs import TITLES, unpredicted
+from harness.prediction.fresh_costs import unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, predict_space, space_of
 from harness.query.accuracies import (
@@ -31,10 +31,10 @@ from harness.query.latencies import SHOWN_COVERAGE, LatencySource, predicted_lat
 from harness.query.rows import Row, network_columns, network_row
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import find_configuration, measure_command, short_names
+from harness.store.configurations import find_configuration, measure_command, other_spaces_told, short_names
 from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost, NetworkTable
-from search.table.constraints import PROPERTIES, Constraint, split_subject
+from search.table.constraints import FRESH, PROPERTIES, Constraint, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
 from space.accuracies.epochs import BEST
@@ -43,6 +43,7 @@ from space.errors import ConfigError, did_you_mean, shown
 from space.hash_table import is_first
 from space.indexing import BoolArray
 from space.lookup import Named
+from space.text import agreeing, counted
 
 TABLE = "a table of accuracies and costs"
 WITHOUT_TABLE = "harness search --objective and --method blockwise find networks in it without a table"
@@ -191,8 +192,8 @@ def build_table(
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
     fitting = _fitting_spaces(accuracies, [*files.values()])
-    if len(fitting) == 1 and not latencies.space:
-        latencies = replace(latencies, space=fitting[0].name)
+    if len(fitting) == 1 and not latencies.choice.space:
+        latencies = replace(latencies, choice=replace(latencies.choice, space=fitting[0].name))
     stored = [name for name in costs if name not in files]
     config = query_space(store, stored, latencies, fitting)
     left_out = unusable(store, config, [name for name in stored if name in spare], latencies)
@@ -204,7 +205,8 @@ def build_table(
         notes += _left_out(left_out)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
     check_enumerable(config, TABLE, WITHOUT_TABLE)
-    found = load(accuracies, config)
+    with other_spaces_told(store, config.name, latencies.space):
+        found = load(accuracies, config)
     joined = _joined(config, found, *cost_columns(store, config, costs, latencies, log))
     return replace(joined, notes=(*joined.notes, *_left_out(left_out)))
 
@@ -268,10 +270,13 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
     notes = []
     if again := int((~distinct).sum()):
         notes.append(
-            f"{again:,} of {len(distinct):,} names are of networks that have an earlier one, by which they are found"
+            f"{again:,} of {len(distinct):,} names {agreeing(again, 'is of a network that has', 'are of networks that have')} an "
+            "earlier one, by which each is found"
         )
     if missing:
-        notes.append(f"{missing:,} of {count:,} networks have no {accuracy.label} and cannot be found")
+        notes.append(
+            f"{missing:,} of {count:,} networks {agreeing(missing, 'has', 'have')} no {accuracy.label} and cannot be found"
+        )
     notes += accuracy.notes
     for name, one in provenance.items():
         cost, fresh = table.costs[name], split_subject(name)[1]
@@ -279,11 +284,12 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
         is_like = np.ones(len(table), dtype=np.bool_) if cost.supported is None else cost.supported
         of_cost = []
         if unknown := int((~is_known & is_like & distinct).sum()):
-            what = TITLES[fresh] if fresh else "latency"
+            what = FRESH[fresh].title if fresh else "latency"
             of_cost.append(
-                f"{unknown:,} of {count:,} networks have no {what}, measured or predicted; they meet no constraint on it"
+                f"{unknown:,} of {count:,} networks {agreeing(unknown, 'has', 'have')} no {what}, measured or predicted, and "
+                f"{agreeing(unknown, 'meets', 'meet')} no constraint on it"
                 + (
-                    f" {unpredicted(fresh)}; measure more: harness measure --{'energy' if fresh == 'energy' else 'memory'}"
+                    f" {unpredicted(fresh)}; measure more: harness measure {FRESH[fresh].option}"
                     if fresh
                     else _too_few(one)
                 )
@@ -294,7 +300,7 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
                 remedy = "measure more of the space, and write the file again"
             way = "taken in" if table.with_far else f"left out; {remedy}"
             of_cost.append(
-                f"{len(far):,} of {count:,} networks are unlike any that was measured, such as "
+                f"{len(far):,} of {count:,} networks {agreeing(len(far), 'is', 'are')} unlike any that was measured, such as "
                 f"{Architecture.from_index(far[0], table.config)}: {way}"
             )
         of_cost += [said for said in (precision_text(accuracy, one.precision), one.doubt_note) if said]
@@ -309,10 +315,13 @@ def _interval_notes(cost: Cost, one: Provenance, distinct: BoolArray, too_few: s
         return [f"{one.origin} has no intervals (no sidecar .json)"]
     notes = []
     if bare := int((np.isnan(cost.high) & ~np.isnan(cost.values) & distinct).sum()):
-        notes.append(f"{bare:,} measured networks have too few {too_few} for an interval")
+        notes.append(
+            f"{counted(bare, 'measured network has', 'measured networks have')} too few {too_few} for an interval"
+        )
     if np.isinf(cost.high).any():
         notes.append(
-            f"{one.measured:,} measured networks are too few for intervals of {cost.coverage:.0%}: predicted latencies have no "
+            f"{counted(one.measured, 'measured network is', 'measured networks are')} too few for intervals of "
+            f"{cost.coverage:.0%}: predicted latencies have no "
             "upper bound there; measure more, or ask for less"
         )
     return notes
@@ -355,8 +364,8 @@ def query_space(
         for name in dict.fromkeys(costs)
         if name not in PROPERTIES
     ]
-    if configurations or latencies.space:
-        return _space(configurations) if configurations else find_space(latencies.space)
+    if configurations or latencies.choice.space:
+        return _space(configurations) if configurations else find_space(latencies.choice.space)
     if BLOX in fitting or not fitting:  # what fits none is refused by its reader
         return BLOX
     if len(fitting) > 1:

@@ -21,6 +21,7 @@ from space.accuracies import Accuracies
 from space.errors import ConfigError
 from space.hash_table import first_names, network_key
 from space.indexing import IndexArray, block_indices
+from space.text import agreeing
 
 
 def known_table(
@@ -107,8 +108,8 @@ def _cost(cost: AdditiveCosts, latency: LatencySums | None, indices: IndexArray)
 def _notes(table: NetworkTable, devices: Mapping[str, LatencySums]) -> list[str]:
     config = table.config
     notes = [
-        f"{len(table):,} of the {len(config):,} networks of the space are known here, as they were measured or have an accuracy; "
-        "of all others nothing is said",
+        f"{len(table):,} of the {len(config):,} networks of the space {agreeing(len(table), 'is', 'are')} known here, as "
+        "measured or with an accuracy; of all others nothing is said",
         *table.accuracy.notes,
     ]
     for name, one in devices.items():

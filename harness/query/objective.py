@@ -25,6 +25,7 @@ from harness.query.properties import property_sums
 from search.table.costs import BlockSums
 from space import SpaceConfig
 from space.errors import ConfigError, did_you_mean
+from space.text import agreeing, counted
 from space.text_files import read_text
 
 SHOWN = 3  # parts that a message names
@@ -77,8 +78,9 @@ def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:
             )
     if missing := [part for part in wanted if part not in scores]:
         raise ConfigError(
-            f"{path}: {len(missing)} of {len(wanted)} parts of space {config.name!r} have no score, such as "
-            f"{', '.join(missing[:SHOWN])}; give each one, 0 where it adds nothing"
+            f"{path}: {len(missing)} of {len(wanted)} parts of space {config.name!r} "
+            f"{agreeing(len(missing), 'has', 'have')} no score, such as {', '.join(missing[:SHOWN])}; give each one, 0 where "
+            "it adds nothing"
         )
     blocks = np.zeros((config.stages, len(config.blocks)))
     for part, place in wanted.items():
@@ -122,7 +124,7 @@ def _rows(path: Path, content: str) -> tuple[str, dict[str, tuple[int, float]]]:
 
 def _row(path: Path, line: int, row: Sequence[str]) -> tuple[str, float]:
     if len(row) != 2:
-        raise ConfigError(f"{path}, line {line}: {len(row)} cells; write a part and its score")
+        raise ConfigError(f"{path}, line {line}: {counted(len(row), 'cell')}; write a part and its score")
     match = _PART.fullmatch(row[0].strip())
     if match is None:
         raise ConfigError(

@@ -68,8 +68,8 @@ class GateRequest:
             raise ConfigError(f"{option} is for --baseline: leave it out where --write makes one")
         if self.memory and self.write is None:
             raise ConfigError("--memory is for --write: a rule such as --fail-if 'memory > +5%' measures it")
-        for path in (self.junit, self.write):
-            check_output_file(path, inputs=filter(None, [self.baseline]))
+        for path, kind in ((self.junit, ".xml"), (self.write, ".json")):
+            check_output_file(path, kind, inputs=filter(None, [self.baseline]))
         find_files(filter(is_one_file, self.files))
         for text in self.fail_if:
             Rule.parse(text)

@@ -25,6 +25,7 @@ from search.blockwise.sum_front import FRONT_POINTS
 from search.methods.comparison import POOL, MethodComparison, run_comparison
 from search.methods.registry import parse_method
 from space.errors import HarnessError
+from space.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +96,7 @@ def run_search(
             log=log,
         )
 
-    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, observe, log)
     costs = _meant(request.pareto, query, store)
     return SearchResult(answer=answer, front=answer.front(costs) if costs else None, outcomes=outcomes)
 
@@ -140,7 +141,7 @@ def search_sums(
     def search_now(log_joining: Callable[[str], None]) -> ObjectiveAnswer:
         return search_by_objective(store, query, request.objective, count, log_joining)
 
-    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, observe, log)
     fronts = []
     for name in _meant(request.pareto, query, store):
         log(f"front of {answer.objective.name} and {name}: up to {FRONT_POINTS} integer programs")
@@ -157,7 +158,6 @@ def _verified(
     search_now: Callable[[Callable[[str], None]], AnyAnswer],
     request: SearchRequest | ObjectiveRequest,
     store: Store,
-    devices_file: Path | None,
     observe: Callable[[], AbstractContextManager[ExportObserver]],
     log: Callable[[str], None],
 ) -> tuple[AnyAnswer, tuple[Outcome, ...]]:
@@ -165,7 +165,8 @@ def _verified(
     answer = search_now(log)
     if request.verify is None:
         return answer, ()
-    devices = searched_devices(searched_configurations(answer.provenance).values(), devices_file)
+    configurations = searched_configurations(answer.provenance).values()
+    devices = searched_devices(configurations, request.query.latencies.choice.devices_file)
     with observe() as observer:
         return verify_finalists(
             answer,
@@ -252,7 +253,7 @@ def compare_on_store(
         on_progress(done, total, f"{method}, seed {seed}")
 
     def scored(proxy: str, seed: int, count: int) -> None:
-        on_progress(done, total, f"{proxy}, seed {seed}: {count} networks scored")
+        on_progress(done, total, f"{proxy}, seed {seed}: {counted(count, 'network')} scored")
 
     on_progress(done, total, "")
     found = run_comparison(

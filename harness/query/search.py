@@ -24,10 +24,11 @@ from search.table.constraints import (
     split_subject,
     unit_of,
 )
-from space import SpaceConfig
+from space import Architecture, SpaceConfig
 from space.errors import ConfigError
 from space.hash_table import is_first
 from space.indexing import FloatArray, IndexArray
+from space.text import agreeing, counted
 
 EXHAUSTIVE = "exhaustive"
 
@@ -88,7 +89,7 @@ def search(
     )
     if batch is not None:
         count = min(proxy_pool, int(problem.allowed.sum()))
-        log(f"{proxy_name}: scoring {count} untrained networks on {batch.origin}")
+        log(f"{proxy_name}: scoring {counted(count, 'untrained network')} on {batch.origin}")
         make = proxies_on(columns.config, batch, lambda name, seed, count: None)
         problem = replace(problem, warm_up=make(proxy_name, seed))
     trace = run(method, problem, lambda indices: columns.accuracy.values[indices])
@@ -167,10 +168,20 @@ def none_found(table: NetworkTable, found: Answer) -> str:
     with_far = replace(table, with_far=True).supported
     far = int((with_far & ~table.supported & is_first(table.config)).sum())
     left_out = (
-        f"; {far:,} networks unlike any measured one are left out: --verify takes them in" if far else ""
+        f"; {counted(far, 'network')} unlike any measured one {agreeing(far, 'is', 'are')} left out: --verify takes "
+        f"{agreeing(far, 'it', 'them')} in"
+        if far
+        else ""
     )
     closest = nearest(table, found.constraints, confident=found.confident)
     if closest is None:
+        apart = np.flatnonzero(~np.isnan(table.accuracy.values) & with_far & ~table.supported).tolist()
+        if apart:  # the caller's own few, mostly
+            return (
+                f"{what}: {counted(len(apart), 'network with an accuracy is', 'networks with an accuracy are')} unlike any "
+                f"measured one and left out, such as {Architecture.from_index(apart[0], table.config)}: measure more of the "
+                "space, or --verify takes them in"
+            )
         unknown = "all of it is known" if limits else "what is asked for is known well enough"
         return f"{what}: of no network with an accuracy {unknown}; measure more{left_out}"
     about = f" ({table.accuracy.label} {table.accuracy.values[closest.index]:.2f} %)"

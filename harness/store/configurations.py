@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
@@ -25,7 +26,7 @@ from harness.devices.destination import LOCAL
 from harness.devices.names import expand_names
 from harness.records import FILE_SPACE, Configuration
 from harness.store import Store
-from space.errors import ConfigError, did_you_mean
+from space.errors import ArchitectureError, ConfigError, did_you_mean
 from space.text import counted
 
 ID_CHARACTERS = 8
@@ -176,11 +177,13 @@ def fitting_configurations(store: Store, choice: ConfigurationChoice) -> list[Co
 
 
 def one_configuration(store: Store, choice: ConfigurationChoice) -> Configuration:
-    """Return the one configuration that fits.
+    """Return the one configuration that fits; of several spaces one of Blox, where no space or id is named.
 
     Raises: ConfigError when none does, or several: latencies of different configurations are never merged.
     """
     found = fitting_configurations(store, choice)
+    if not choice.configuration:
+        found = _of_one_space(found, choice.space)
     if len(found) > 1:
         names = ", ".join(repr(name) for name in dict.fromkeys(c.device for c in found))
         raise ConfigError(
@@ -215,7 +218,7 @@ def check_mistyped(store: Store, subject: str) -> None:
 def find_configuration(store: Store, subject: str, choice: ConfigurationChoice = ANY) -> Configuration:
     """Return the one configuration that a subject of limits names: `pixel`, `pixel:tflite:int8`, `pixel:batch8`, or an id.
 
-    Runtime, threads, precision, batch and space of the choice narrow that of a device's.
+    Runtime, threads, precision, batch and space of the choice narrow that of a device's; of several spaces Blox is meant.
     Raises: ConfigError when none fits, or several: latencies of different configurations are never merged.
     """
     space = choice.space
@@ -227,7 +230,7 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
     else:
         _check_device(device, names, space)
         found = fitting_configurations(store, narrowed)
-    fitting = [c for c in found if space in ("", c.space, c.space.partition("@")[0])]
+    fitting = _of_one_space(found, space)
     if not fitting:
         spaces = ", ".join(sorted({repr(c.space) for c in found}))
         raise ConfigError(
@@ -241,6 +244,25 @@ def find_configuration(store: Store, subject: str, choice: ConfigurationChoice =
             f"('{configuration_id(fitting[0])}'):{_listed(store, fitting)}"
         )
     return fitting[0]
+
+
+def _of_one_space(found: Sequence[Configuration], space: str) -> list[Configuration]:
+    """Return the configurations of a space; where none is named those of Blox, as everywhere, and all if there are none."""
+    named = space or DEFAULT_SPACE
+    return [c for c in found if named in (c.space, c.space.partition("@")[0])] or ([] if space else [*found])
+
+
+@contextmanager
+def other_spaces_told(store: Store, taken: str, named: str) -> Iterator[None]:
+    """Where a text names no network of the space that was `taken`, and none was `named`, tell the others that are stored."""
+    try:
+        yield
+    except ConfigError as error:
+        causes = [error, error.__cause__, error.__cause__ and error.__cause__.__cause__]
+        others = sorted({c.space for c in store.configurations()} - {taken, FILE_SPACE})
+        if named or not others or not any(isinstance(one, ArchitectureError) for one in causes):
+            raise
+        raise type(error)(f"{error}; networks of another space need --space {' or '.join(others)}") from error
 
 
 def short_names(configurations: Sequence[Configuration], taken: Iterable[str] = ()) -> list[str]:

@@ -17,6 +17,7 @@ from search.blockwise.signature_features import SignatureFeatures
 from search.statistics import conformal_interval, fewest_scores
 from space.errors import ConfigError
 from space.indexing import FloatArray, IndexArray
+from space.text import counted
 
 FEWEST = 3  # networks with accuracies; of fewer no model can be made without one and judged
 COVERAGE = 0.90
@@ -150,7 +151,7 @@ def check_known(
         )
     if len(indices) < least:
         raise ConfigError(
-            f"predictor {name!r}: {len(indices)} networks of known accuracy; it needs {least} or more, and "
+            f"predictor {name!r}: {counted(len(indices), 'network')} of known accuracy; it needs {least} or more, and "
             f"{fewest_scores(COVERAGE)} or more for intervals of {COVERAGE:.0%}: train or fine-tune more"
         )
     if not np.isfinite(accuracies).all():

@@ -27,6 +27,7 @@ from space.definition import check_code
 from space.errors import ConfigError
 from space.indexing import FloatArray
 from space.stages import SpaceStage
+from space.text import counted
 
 KIND = "distilled stage"
 
@@ -90,7 +91,7 @@ class BlockLibrary:
         check_code(config)
         if len(self.stages) != config.stages:
             raise ConfigError(
-                f"library: {len(self.stages)} stages; space {config.name!r} has {config.stages}"
+                f"library: {counted(len(self.stages), 'stage')}; space {config.name!r} has {config.stages}"
             )
         for place, one in enumerate(self.stages):
             if one is None:

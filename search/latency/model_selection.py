@@ -26,6 +26,7 @@ from search.statistics import conformal_interval
 from space import SpaceConfig
 from space.errors import ConfigError
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
+from space.text import counted
 
 FOLDS = 10
 COVERAGE = 0.90
@@ -326,8 +327,8 @@ def _check_measured(indices: IndexArray, ratios: FloatArray, config: SpaceConfig
         )
     if len(indices) < FEWEST:
         raise ConfigError(
-            f"{len(indices)} measured networks are too few to fit a predictor, which needs {FEWEST}; "
-            f"run `harness measure --models {enough_models(config)}` first"
+            f"{counted(len(indices), 'measured network is', 'measured networks are')} too few to fit a predictor, "
+            f"which needs {FEWEST}; run `harness measure --models {enough_models(config)}` first"
         )
 
 

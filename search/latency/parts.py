@@ -16,6 +16,7 @@ from search.latency.ridge import Linear
 from space import ArchitectureError, Block, SpaceConfig
 from space.errors import ConfigError
 from space.segments import Segment, all_segments
+from space.text import agreeing
 
 SHOWN = 3  # absent parts that a message names
 
@@ -31,7 +32,7 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> Linear:
     known, needed = _known(parts, config), all_segments(config)
     if absent := [str(segment) for segment in needed if segment not in known]:
         raise ConfigError(
-            f"{len(absent)} of {len(needed)} parts of space {config.name!r} are not measured, "
+            f"{len(absent)} of {len(needed)} parts of space {config.name!r} {agreeing(len(absent), 'is', 'are')} not measured, "
             f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
         )
     blocks, fixed = np.zeros((config.stages, len(config.blocks))), 0.0

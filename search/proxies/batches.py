@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from space import SpaceConfig
 from space.array_files import read_arrays
 from space.errors import ConfigError
+from space.text import counted
 
 MAX_BYTES = 1 << 30  # of a file, packed or unpacked
 FEWEST = 2  # images: BatchNorm and correlations need two
@@ -37,7 +38,7 @@ def load_batch(path: str | PathLike[str], config: SpaceConfig, count: int = 64, 
         ConfigError: the file cannot be read, or holds no such images and labels.
     """
     if count < FEWEST:
-        raise ConfigError(f"a proxy's batch of {count} images is too small; take {FEWEST} or more")
+        raise ConfigError(f"a proxy's batch of {counted(count, 'image')} is too small; take {FEWEST} or more")
     read, labels, origin = _digits(config) if not str(path) else _read(Path(path))
     what = f"{origin}: images"
     with np.errstate(over="ignore"):  # numbers beyond single precision are refused below

@@ -16,6 +16,7 @@ from space.accuracies.accuracies import SYNTHETIC
 from space.dataset import Dataset, read_dataset
 from space.errors import ConfigError, DatasetError
 from space.indexing import FloatArray
+from space.text import counted
 
 SHIPPED = Path(__file__).parent / "ground_truth"
 FEWEST = 20  # networks: fewer do not distinguish methods
@@ -139,7 +140,9 @@ def _read(path: Path, config: SpaceConfig) -> Dataset:
             f"ground truth {path}: is no blox-base file; name the one that 'harness train' wrote"
         )
     if len(found) < FEWEST:
-        raise ConfigError(f"ground truth {path}: holds {len(found)} networks; train {FEWEST} or more")
+        raise ConfigError(
+            f"ground truth {path}: holds {counted(len(found), 'network')}; train {FEWEST} or more"
+        )
     return found
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from space import SPACES, SpaceConfig
 from space.errors import ConfigError
+from space.text import counted
 
 SYNTHETIC = "synthetic"  # the word that a made-up task's name carries
 
@@ -116,7 +117,7 @@ class Task:
             self._refuse(f"std {self.std}", "a deviation is more than 0; images of one value teach nothing")
         if self.class_names and len(set(self.class_names)) != self.classes:
             self._refuse(
-                f"{len(self.class_names)} class names", f"give {self.classes} different ones, or none"
+                counted(len(self.class_names), "class name"), f"give {self.classes} different ones, or none"
             )
         if self.synthetic != (SYNTHETIC in self.name):
             self._refuse(

@@ -233,7 +233,7 @@ def _check(units: Sequence[Unit], results: ResultStore, called: Callable[[Unit],
 def _error(failures: Sequence[Failed], count: int, called: Callable[[Unit], str]) -> HarnessError:
     told = "\n".join(f"{called(failure.unit)}: {failure.message}" for failure in failures[:_TOLD_FAILURES])
     rest = f"\nand {len(failures) - _TOLD_FAILURES} more" if len(failures) > _TOLD_FAILURES else ""
-    head = f"{len(failures)} of {count} units failed, the others are done and kept:\n" if count > 1 else ""
+    head = f"{len(failures)} of {count} units failed, the rest is done and kept:\n" if count > 1 else ""
     kind = ConfigError if all(failure.is_input for failure in failures) else HarnessError
     error = kind(head + told + rest)
     for failure in failures[:_TOLD_FAILURES]:

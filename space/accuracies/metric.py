@@ -55,6 +55,9 @@ def metric_of(source: UserTable, wanted: str, others: Sequence[str]) -> str:
     meant = [name for name in others if cost_named(name) != _LOSS and _holds_numbers(source, name)]
     if not meant:
         raise DatasetError(f"no column holds numbers beside the networks; {_NAMED}")
+    accuracies = [name for name in meant if not cost_named(name)]
+    if len(accuracies) == 1 and _says_accuracy(accuracies[0]):
+        return accuracies[0]
     if len(meant) > 1:
         raise DatasetError(
             f"{_bad_cells(source, meant)}{len(meant)} columns hold numbers ({_listed(meant)}) beside the networks; {_NAMED}"

@@ -12,6 +12,7 @@ from space.architecture import BLOX
 from space.config import SpaceConfig, is_enumerable
 from space.errors import DatasetError, MissingMetric
 from space.hash_table import first_equals
+from space.text import agreeing, counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +48,10 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
     there = ~np.isnan(values)
     notes = list(measured.notes)
     if missing := int((~there).sum()):
-        notes.append(f"{missing} of {len(values)} rows have no {measured.metric}: they count as missing")
+        notes.append(
+            f"{missing:,} of {len(values):,} rows {agreeing(missing, 'has', 'have')} no {measured.metric} and "
+            f"{agreeing(missing, 'counts', 'count')} as missing"
+        )
     indices, values = indices[there], values[there]
     if not len(values):
         raise MissingMetric(
@@ -59,7 +63,9 @@ def mean_over_seeds(measured: SeedAccuracies, wanted: tuple[int, ...] = ()) -> A
     seed_sd = float(np.sqrt(((values - means[places]) ** 2).sum() / freedom)) if freedom else None
     several, few = int(counts.max()), int((counts < counts.max()).sum())
     if few:
-        notes.append(f"{few} networks were trained with fewer seeds than the {several} of others")
+        notes.append(
+            f"{counted(few, 'network was', 'networks were')} trained with fewer seeds than the {several} of others"
+        )
     is_listed = is_enumerable(measured.config)
     if is_listed:
         first = first_equals(measured.config)

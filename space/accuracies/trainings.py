@@ -21,6 +21,7 @@ from space.dataset.header import Header
 from space.dataset.schema import SCHEMAS
 from space.errors import DatasetError, MissingMetric, did_you_mean, shown
 from space.lookup import Named, canonical_index
+from space.text import counted
 
 TRAINING = "training"
 _NOWHERE = -1
@@ -110,7 +111,9 @@ class Trainings:
             lacking = int(((counts > 0) & (counts < len(files))).sum())
             if lacking:
                 parts = " and ".join(str(file.extra["part"]) for file in files)
-                notes.append(f"seed {seed}: {lacking} networks do not stand in both or all of {parts}")
+                notes.append(
+                    f"seed {seed}: {counted(lacking, 'network is', 'networks are')} not in all of {parts}"
+                )
         return tuple(notes)
 
 

@@ -54,8 +54,8 @@ def read_own_table(
     A `.json` is read as `space.accuracies.nas_bench_macro` says.
 
     `metric` names the column; empty: `val_top1` where there is one, else `test_top1`, else the only column of numbers beside
-    the architectures and seeds, unless its title is that of a cost (`space.accuracies.metric`). `architecture_column` names the
-    column of networks; empty: the first of `ARCHITECTURE_COLUMNS` that there is.
+    the architectures and seeds, unless its title is that of a cost; beside costs alone, the one whose title says accuracy.
+    `architecture_column` names the column of networks; empty: the first of `ARCHITECTURE_COLUMNS` that there is.
 
     Raises:
         DatasetError: the file is damaged or too large, a column is missing or of another kind, a row names no network of the

@@ -111,7 +111,7 @@ def read_header(path: str | PathLike[str], *, config: SpaceConfig | None = BLOX)
         with _opened(path) as file:
             return parse_header(file.read(HEADER_BYTES), config)[0]
     except DatasetError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise type(error)(f"{path}: {error}") from error
 
 
 def write_dataset(path: str | PathLike[str], dataset: Dataset) -> None:

@@ -33,6 +33,10 @@ _WHOLE_NUMBER = re.compile(r"[0-9]{1,18}")
 _DAMAGED = "the file is damaged or of another kind: download or write it again"
 
 
+class NoHeader(DatasetError):
+    """A file that does not begin with a header, as one of another kind."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
     """Content of a header.
@@ -67,7 +71,7 @@ def parse_header(head: bytes, config: SpaceConfig | None) -> tuple[Header, int]:
     if not head:
         raise DatasetError(f"is empty; {_DAMAGED}")
     if begin is None:
-        raise DatasetError(f"begins with {shown(head[:8])} instead of '---' and a line end; {_DAMAGED}")
+        raise NoHeader(f"begins with {shown(head[:8])} instead of '---' and a line end; {_DAMAGED}")
     end = _END.search(head[:HEADER_BYTES], begin.end() - 1)
     if end is None:
         raise DatasetError(f"has no end of its header in the first {HEADER_BYTES} bytes; {_DAMAGED}")

@@ -101,7 +101,7 @@ class WorkContract:
         assert there["environment"] == expected["environment"]  # the threads, too
 
     def test_a_unit_that_raises_names_itself_and_the_others_finish(self, ran: Ran) -> None:
-        assert "2 of 5 units failed, the others are done and kept" in str(ran.error)
+        assert "2 of 5 units failed, the rest is done and kept" in str(ran.error)
         assert f"{ran.units['dry']}: ValueError: the well is dry" in str(ran.error)
         assert not isinstance(ran.error, ConfigError)
         assert ran.results.result_of(ran.units["dry"]) is None

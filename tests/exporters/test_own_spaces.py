@@ -175,6 +175,61 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
 
 
+LEVELS = """
+class Level(nn.Module):
+    def __init__(self, channels, level):
+        super().__init__()
+        self.conv, self.level = nn.Conv2d(channels, channels, 1), float(level)
+    def forward(self, x):
+        return torch.tanh(self.conv(x)) + self.level
+def own(i, o, s, *, level=-100):
+    return Level(o, level)
+"""
+
+
+def test_a_fragment_is_calibrated_on_what_each_candidate_before_it_writes(tmp_path: Path) -> None:
+    levels = [100 * level for level in range(-4, 5)]
+    more = "".join(
+        f"c{k} = {{ module = 'own_ops:own', level = {level} }}\n" for k, level in enumerate(levels)
+    )
+    names = [f"c{k}" for k in range(len(levels))]
+    config = small_space(tmp_path, LEVELS, f"[[sites]]\ncandidates = {names}\nrepeat = 3", more)
+    calibration = calibrate(config, Weights.seeded(0))
+    for fragment in all_fragments(config):
+        if fragment.kind == "head" or (fragment.stage or 0) > 0:
+            means = {round(float(x.mean()) / 100) * 100 for (x,) in calibration.inputs[fragment]}
+            assert means == set(levels), str(fragment)
+
+
+RECURRENT = """
+class Rows(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.rows = nn.LSTM(channels, channels, batch_first=True)
+    def forward(self, x):
+        return self.rows(x.flatten(2).transpose(1, 2))[0].transpose(1, 2).reshape(x.shape)
+def own(i, o, s):
+    return Rows(o)
+"""
+SUMS = """
+class Sums(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(channels))
+    def forward(self, x):
+        return torch.einsum("bchw,dc->bdhw", x, self.weight)
+def own(i, o, s):
+    return Sums(o)
+"""
+
+
+@pytest.mark.parametrize(("code", "op"), [(RECURRENT, "LSTM"), (SUMS, "Einsum")])
+def test_what_the_quantizer_leaves_in_floats_is_not_called_int8(tmp_path: Path, code: str, op: str) -> None:
+    config = small_space(tmp_path, code, OWN_OR_SKIP)
+    with pytest.raises(ConversionError, match=rf"site0\.own: ONNX Runtime's quantizer leaves {op} in single"):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision="int8")
+
+
 @pytest.mark.parametrize("layers", ["nn.Conv2d(i, o, 3, s, 1)", "nn.Conv2d(i, o, 3, s, 1), nn.ReLU6()"])
 def test_activations_stay_in_int8_where_other_candidates_write_below_zero(
     tmp_path: Path, layers: str

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,6 +100,23 @@ def test_an_argument_of_one_name_is_of_one_kind_in_all_functions() -> None:
         assert {name: kinds[name] for name in checked if len(kinds[name]) > 1} == {}
 
 
+def test_arguments_may_be_singular_or_plural_and_others_are_told_what_there_is(store: Store) -> None:
+    table = harness.predict(store, devices="made-up", runtimes=["onnxruntime"], thread=2)  # type: ignore[call-arg]
+    assert table.measured.configuration.threads == 2
+    with pytest.raises(ConfigError, match="runtime 'onnx'"):
+        harness.measure("local", "sample:1", store=store, runtime="onnx")  # type: ignore[call-arg]
+    for named in ({"treads": 2}, {"threads": 2, "thread": 2}):
+        with pytest.raises(
+            TypeError, match=r"harness\.predict has no argument '.*did you mean 'threads'.*there are"
+        ):
+            harness.predict(store, **named)
+    with pytest.raises(ConfigError, match="constraint 'params'"):  # as on the command line
+        harness.search(harness.join("synthetic"), constraints="params")  # type: ignore[call-arg]
+    found = harness.search_blocks  # which has both
+    with pytest.raises(ConfigError, match="seeds"):
+        found(store, "library", seed=1, seeds="x")  # type: ignore[arg-type]
+
+
 def test_a_name_of_before_stays() -> None:
     assert harness.distil is harness.distill
 
@@ -157,7 +175,7 @@ def test_the_example_of_measuring_runs_on_this_machine(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
-    with harness.open_store(str(tmp_path / "own.sqlite")) as own, any_core():  # however busy this machine is
+    with harness.open_store(str(tmp_path / "own.sqlite")) as own, any_core(), short_levels():
         run_example("measure", store=own, device=harness.load_devices()["local"])
         run_example("sustain", store=own, device=harness.load_devices()["local"])
 
@@ -316,6 +334,14 @@ def test_every_public_table_has_the_short_form() -> None:
             lambda: harness.results(harness.open_store("sqlite://"), models=[3.5]),
             "3.5 names no network; give its text",
         ),  # type: ignore[list-item]
+        (
+            lambda: harness.measure(
+                "local",
+                [SimpleNamespace(graph_hash="0", architecture="conv")],
+                store=harness.open_store("sqlite://"),
+            ),
+            "a SimpleNamespace names no network; give its text, as in row.architecture",
+        ),
         (lambda: harness.join("synthetic", [object()]), "latencies: object is no latencies of every network"),  # type: ignore[list-item]
         (lambda: harness.predict(None), "store = NoneType: no open store"),  # type: ignore[arg-type]
         (lambda: harness.search("synthetic"), "table = str: no table of accuracies and costs"),  # type: ignore[arg-type]

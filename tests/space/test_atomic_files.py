@@ -97,6 +97,16 @@ def test_what_is_read_is_not_replaced_by_what_is_made_of_it(tmp_path: Path) -> N
     check_output_file(tmp_path / "other.csv", inputs=[read])
 
 
+def test_a_file_named_as_of_another_kind_than_is_written_is_refused(tmp_path: Path) -> None:
+    for name in ("mine.csv", "a.JSON", "report.png"):
+        with pytest.raises(
+            ConfigError, match=r"what is written is no \.\w+; name a file that ends in \.html"
+        ):
+            check_output_file(tmp_path / name, ".html")
+    for name in ("a.html", "a.htm", "a", "a.txt", "v1.2"):
+        check_output_file(tmp_path / name, ".html")
+
+
 def test_a_writers_own_traces_are_found_where_it_cannot_remove_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

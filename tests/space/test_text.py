@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 
-from space.text import counted, reason_of
+from space.text import agreeing, counted, reason_of
 
 
 def test_a_number_and_what_it_counts_agree() -> None:
     assert [counted(count, "finalist") for count in (0, 1, 2)] == ["0 finalists", "1 finalist", "2 finalists"]
     assert counted(1, "library", "libraries") == "1 library"
+    assert [agreeing(count, "is", "are") for count in (0, 1, 2)] == ["are", "is", "are"]
     assert counted(1024, "library", "libraries") == "1,024 libraries"
 
 

@@ -20,6 +20,7 @@ from harness.devices.transports.ssh_config import expand_home
 from harness.devices.transports.ssh_hosts import SshHost
 from harness.errors import DeviceError
 from space.errors import ConfigError
+from space.text import counted
 
 AGENT_TIMEOUT_S = 5.0  # for the list of its keys
 SIGN_TIMEOUT_S = 30.0  # its owner may have to allow it, or to touch a key
@@ -116,8 +117,8 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
             more = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             raise _refused(host, f"it takes no keys, only {', '.join(error.allowed_types)}", notes) from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            if transport.is_active():
+        except (paramiko.SSHException, OSError) as error:  # a link that ends is no key's fault
+            if transport.is_active() and isinstance(error, paramiko.SSHException):
                 reason = str(error)
                 continue
             if is_agents and not isinstance(error, paramiko.AuthenticationException):
@@ -130,10 +131,11 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
                 raise KeyFailed(
                     b"" if is_slow else key.asbytes(), f"the SSH agent did not sign: {told}"
                 ) from error
-            if len(offered) == 1 and not isinstance(error, paramiko.AuthenticationException):
+            is_refusal = isinstance(error, paramiko.AuthenticationException)
+            if len(offered) == 1 and not (is_refusal and getattr(transport, "has_hung_up", False)):
                 raise
             raise _refused(
-                host, f"it hung up after {len(offered)} keys, so name the one that it knows", notes
+                host, f"it hung up after {counted(len(offered), 'key')}, so name the one that it knows", notes
             ) from error
         if transport.is_authenticated():
             return

@@ -10,6 +10,7 @@ from harness.output.sustained import summary
 from harness.prediction.provenance import untold_text
 from harness.store.configurations import configuration_id
 from harness.store.database import hide
+from space.text import counted
 
 if TYPE_CHECKING:
     from harness.estimates.sustained import Sustained
@@ -42,7 +43,9 @@ def condition_lines(provenance: Provenance, under_load: Sequence[Sustained] = ()
         )
     if provenance.repeatability is not None:
         error, count = provenance.repeatability
-        lines.append(("repeatability", f"{error:.1%} on average between two sessions of {count:,} networks"))
+        lines.append(
+            ("repeatability", f"{error:.1%} on average between two sessions of {counted(count, 'network')}")
+        )
     if any(provenance.grades.values()):
         lines.append(
             ("grades", ", ".join(f"{count:,} {grade}" for grade, count in provenance.grades.items() if count))
@@ -111,7 +114,7 @@ def query_options(query: Query, store_url: str) -> dict[str, object]:
 
     Devices, limits and confidence are left out: the page adds those that it shows.
     """
-    source, latencies = query.accuracies, query.latencies
+    source, latencies, choice = query.accuracies, query.latencies, query.latencies.choice
     return {
         "--accuracies": source.paths if source.is_of_files else "FILE",
         "--metric": source.metric,
@@ -122,11 +125,11 @@ def query_options(query: Query, store_url: str) -> dict[str, object]:
         "--latencies": latencies.files,
         "--measured-only": latencies.measured_only,
         "--doubtful": latencies.doubtful,
-        "--runtime": latencies.runtime,
-        "--threads": latencies.threads,
-        "--precision": latencies.precision,
-        "--batch": latencies.batch,
-        "--space": latencies.space,
+        "--runtime": choice.runtime,
+        "--threads": choice.threads,
+        "--precision": choice.precision,
+        "--batch": choice.batch,
+        "--space": latencies.space or choice.space,
         "--store": store_url,
     }
 

@@ -112,7 +112,7 @@ def write_report(
 
     Raises: ConfigError when a file cannot be written, as `build_page`, or for a figure of a space too large to list.
     """
-    check_output_file(output, inputs=query.inputs)
+    check_output_file(output, ".html", inputs=query.inputs)
     check_pictures(figure)
     found, limits = query.build_page_table(store, log)
     table, under_load = found.table, newest_runs(store, found.provenance)

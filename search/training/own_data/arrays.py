@@ -83,7 +83,7 @@ def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tu
         raise ConfigError(f"{what}: the class {wrong!r} cannot be shown; rename it")
     if len(names) < 2 or highest >= len(names):
         raise ConfigError(
-            f"{what}: labels are up to {highest}, and there are {len(names)} classes; a task has two or more, numbered from 0"
+            f"{what}: labels are up to {highest}, and the classes are {len(names)}; a task has two or more, numbered from 0"
         )
     return names
 

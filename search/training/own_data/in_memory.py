@@ -28,6 +28,7 @@ from search.training.own_data.tasks import fitted_parts, own_task, tell_repeats
 from search.training.task_source import MARK, DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError, shown
+from space.text import counted
 
 MAX_IMAGES = 2_000_000
 
@@ -109,7 +110,7 @@ def _given_parts(given: OnePart | Mapping[str, OnePart]) -> tuple[tuple[str, ...
 def _given_part(given: OnePart, what: str) -> Images:
     if isinstance(given, tuple | list):
         if len(given) != 2:
-            raise ConfigError(f"{what}: {len(given)} things; give images and labels, or a dataset")
+            raise ConfigError(f"{what}: {counted(len(given), 'thing')}; give images and labels, or a dataset")
         images, labels = map(np.asarray, given)
         return checked_part(images, labels, f"{what}: images", f"{what}: labels")
     if not isinstance(given, LabeledImages):

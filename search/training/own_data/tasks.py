@@ -37,6 +37,7 @@ from search.training.own_data.folders import ALL, PARTS, ListedPart, list_folder
 from search.training.task_source import DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError
+from space.system_errors import refused
 from space.text import counted, printable
 
 MAX_DECODED_BYTES = 4 << 30  # a task's images are in memory, and on the device that trains
@@ -121,8 +122,8 @@ def _check_classes(source: OwnSource, config: SpaceConfig, classes: Sequence[str
     if len(classes) != config.classes:
         some = ", ".join(map(printable, classes[:5])) + (" ..." if len(classes) > 5 else "")
         raise ConfigError(
-            f"{source} has {len(classes)} classes ({some}), space {config.name!r} has {config.classes}; take a space with "
-            "that number"
+            f"{source} has {counted(len(classes), 'class', 'classes')} ({some}), space {config.name!r} has {config.classes}; "
+            "take a space with that number"
         )
 
 
@@ -131,7 +132,7 @@ def _normalization(train: Images, source: OwnSource) -> dict[str, tuple[float, .
     mean, std = (settings.mean, settings.std) if settings.mean else moments(train.images)
     if len(mean) != channels:
         raise ConfigError(
-            f"{source}: mean and std have {len(mean)} values, images {channels} channels; give one each"
+            f"{source}: mean and std have {counted(len(mean), 'value')}, images {counted(channels, 'channel')}; give one each"
         )
     if not settings.mean and min(std) <= 0:
         raise ConfigError(
@@ -237,14 +238,10 @@ class _Files:
 
     def read(self, place: int, digest: str = "") -> bytes:
         """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
-        try:
-            with (self.root / self.names[place]).open("rb") as file:
-                is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
-                data = b"" if is_large else file.read()
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
-            ) from error
+        refusal = refused(f"{self.path(place)}: cannot be read", "check its permissions")
+        with refusal, (self.root / self.names[place]).open("rb") as file:
+            is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
+            data = b"" if is_large else file.read()
         if is_large:
             raise ConfigError(
                 f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"

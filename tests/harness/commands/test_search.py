@@ -213,6 +213,19 @@ def test_a_sidecar_gives_a_files_intervals_and_a_foreign_one_is_refused(store: P
     refused(run(store, *arguments), str(sidecar), "is no sidecar")
 
 
+def test_latencies_of_ones_own_in_a_plain_table_are_told_how_to_be_written(
+    store: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("architecture,latency_ms\n0,1.5\n")
+    done = run(store, "search", "-a", "synthetic", "--latencies", str(path), "-c", "mine<3ms")
+    refused(
+        done,
+        f"--latencies {path}: is no blox-bench-DEVICE file",
+        "bench_dataset and write_dataset of space.dataset",
+    )
+
+
 def test_every_other_method_keeps_to_its_budget_and_the_limits(store: Path) -> None:
     done = run(
         store, *SEARCH, "-c", "params<2M", "-c", "macs<150M", "--method", "evolution", "--budget", "40", "--seed", "3",
@@ -268,7 +281,7 @@ def search_on(store: Path, folder: Path, text: str, *more: str) -> Done:
 
 def test_a_bad_cell_is_refused_and_no_cost_is_maximized_instead(store: Path, tmp_path: Path) -> None:
     table = "architecture,acc,size_mb\n0,61.5,1.5\n1,63.0%,2.5\n"
-    refused(search_on(store, tmp_path, table), "row 2: acc = '63.0%' is not a number", "size_mb", "--metric")
+    refused(search_on(store, tmp_path, table), "row 2: acc = '63.0%' is not a number")
     refused(search_on(store, tmp_path, table, "--metric", "acc"), "row 2: acc = '63.0%' is not a number")
     latencies = "architecture,latency_ms\n0,61.5\n1,63.0\n"
     for more in ((), ("--metric", "latency_ms")):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -506,6 +507,7 @@ class Bench:
     def __init__(self, *factors: float) -> None:
         self.factors, self.options = factors, [Options()]
         self.gate: dict[str, Any] = {"closed": [], "waited_s": 0.0}  # of the sessions
+        self.uses: list[Any] = []
 
     def run_all(
         self,
@@ -519,7 +521,7 @@ class Bench:
         self.options.append(options)
         for number, (one, factor) in enumerate(zip(source._finished, self.factors, strict=False)):
             add_finished(store, one, factor, number, gate=self.gate)
-        return [Outcome(device="made-up")]
+        return [Outcome(device="made-up", uses=self.uses)]
 
 
 def add_finished(store: Store, one: Finished, factor: float, number: int, **changes: Any) -> None:
@@ -613,7 +615,19 @@ def test_a_network_that_could_not_be_measured_is_not_verified(
 ) -> None:
     done = verify(own_store, library, Bench(), monkeypatch)
     assert done.json["within_limits"] is False
-    assert "not measured: not within the limits" in done.stderr
+    assert "made-up not measured well enough: not known to be within the limits" in done.stderr
+
+
+@pytest.mark.usefixtures("teach")
+def test_a_device_that_measures_under_another_configuration_by_now_is_told_and_the_answer_kept(
+    own_store: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench()
+    bench.uses = [SimpleNamespace(configuration=replace(DEVICE, runtime_version="1.1"))]
+    done = verify(own_store, library, bench, monkeypatch)
+    assert (done.status, done.json["within_limits"]) == (1, False), done.stderr
+    assert "device 'made-up' measures under another configuration now" in done.stderr
+    assert done.json["architecture"] == done.json["students"][0]["architecture"]
 
 
 def test_sessions_of_a_finished_network_are_never_merged_with_those_of_random_weights(

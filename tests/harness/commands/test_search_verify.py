@@ -357,6 +357,19 @@ def test_a_verified_answer_is_predicted_anew_with_its_prior(tmp_path: Path, benc
     np.testing.assert_array_equal(answer.costs["made-up"].values, with_prior)
 
 
+def test_a_verified_answer_takes_grade_d_in_where_its_predictions_were_to(store: Path, bench: Bench) -> None:
+    bench.twist = 0.0
+    bench.changes = {
+        "gate": {"closed": ["made-up heat"], "waited_s": 300.0}
+    }  # of grade D, and nothing was before
+    for doubtful in (True, False):
+        with harness.open_store(store) as opened:
+            latency = harness.predict(opened, device="made-up", threads=2, doubtful=doubtful)
+            before = harness.search(harness.join("synthetic", latency), f"made-up<{LIMIT_MS}ms")
+            answer = harness.verify(before, opened, 1, devices_file=store.parent / "devices.toml")
+        assert answer.provenance["made-up"].grades["D"] == int(doubtful)
+
+
 def test_an_answer_of_a_method_of_which_nothing_is_within_the_limits_any_more_is_refused(
     store: Path, bench: Bench
 ) -> None:

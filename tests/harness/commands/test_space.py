@@ -49,24 +49,31 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- a store with two spaces ----------------------------------------------------------------------
 
 
-def test_configurations_of_two_spaces_are_told_apart_and_never_merged(store: Path) -> None:
-    refused(
-        run(store, "predict", "-d", "made-up"),
-        "2 configurations",
-        "name one (--space blox or tiny, ",
-        f"{SMALL.digest[:8]}   made-up, space tiny, ",
-    )
+def test_without_a_space_blox_is_meant_of_several_and_never_merged_with_another(store: Path) -> None:
+    done = run(store, "predict", "-d", "made-up", "--models", "7", "--json")
+    assert done.status == 0 and done.json["configuration"]["space"] == "blox", done.stderr
+    found = run(store, "search", "-d", "made-up", "-a", "synthetic", "--top", "1", "--json")
+    assert found.json["networks"][0]["architecture"].count("/") == 2, found.stderr
+    own = store.parent / "own.csv"
+    own.write_text("network,accuracy\nconv/bconv,60\n")
+    for command in (("predict", "--models", "conv/bconv"), ("search", "--accuracies", str(own))):
+        refused(run(store, *command, "-d", "made-up"), "networks of another space need --space tiny")
+        done = run(store, *command, "-d", "made-up", "--space", "tiny")
+        assert done.status == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "command", [("predict", "--models", "7"), ("search", "--accuracies", "synthetic", "--top", "1")]
-)
-def test_the_option_that_is_named_as_remedy_helps(command: tuple[str, ...], store: Path) -> None:
-    refused(run(store, *command, "-d", "made-up"), "--space blox or tiny")
-    done = run(store, *command, "-d", "made-up", "--space", "tiny", "--json")
+def test_configurations_of_two_other_spaces_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with new_store(path) as store:
+        for configuration, space in ((SMALL, TINY), (replace(MANY, space="mini"), MINI)):
+            calibrate(store, configuration)
+            add_sessions(store, space.sample(12), configuration, sessions=2)
+    for command in (("predict",), ("search", "-a", "synthetic")):
+        refused(run(path, *command, "-d", "made-up"), "2 configurations", "--space tiny or mini, ")
+    done = run(path, "search", "--accuracies", "synthetic", "-d", "made-up", "--space", "tiny", "--json")
     assert done.status == 0, done.stderr
     assert done.json["networks"][0]["architecture"].count("/") == 1
-    refused(run(store, *command, "-d", "made-up", "--space", "tyni"), "tyni")
+    refused(run(path, "predict", "-d", "made-up", "--space", "tyni"), "tyni")
 
 
 def test_a_search_is_in_the_space_of_its_files_where_they_say_it(store: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from device_agents.block_plans import why_no_energy
 from device_agents.runtimes.loaded import fixed_input, output_sums
 from exporters import FragmentLibrary, Weights
 from harness.devices import trial
@@ -23,7 +24,6 @@ from harness.devices.trial import (
     trial_model,
     try_forms,
     try_runtime,
-    why_no_energy,
 )
 from harness.errors import AgentError
 from space import TINY

@@ -46,7 +46,9 @@ def test_they_are_taken_in_where_that_is_asked_for(rows: list[Latency]) -> None:
     assert (apart.networks, apart.segments, apart.taken) == (5, 1, True)
     assert "of grade D taken in: " in str(apart)
     good, none = set_apart([row for row in rows if row.grade != "D"], take=True)
-    assert len(good) == 3 and not none and none == Doubtful()
+    assert len(good) == 3 and not none and none == Doubtful(taken=True), (
+        "what is asked for counts for later ones"
+    )
 
 
 def test_two_add_up_and_plain_values_come_back(rows: list[Latency]) -> None:

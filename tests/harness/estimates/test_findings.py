@@ -216,7 +216,7 @@ def test_what_spoils_a_session_spoils_no_others_and_is_noted(kind: str) -> None:
     assert estimate(sessions).sessions == 2
     (found,) = findings_of(*sessions)
     assert (found.kind, found.cap) == (kind, "A")
-    assert found.message.startswith("1 of 3 sessions ") and found.message.endswith("are left out")
+    assert found.message.startswith("1 of 3 sessions left out: ")
 
 
 def test_every_kind_has_its_case() -> None:
@@ -517,7 +517,7 @@ def test_contended_sessions_beside_better_ones_are_left_out_and_noted() -> None:
     lost = waiting(session_of(2 * (1 + 9 * NOISE)), 0.5)
     found = findings_of(session_of(), lost, session_of())
     assert [(one.kind, one.cap) for one in found] == [("contended", "A")]
-    assert "1 of 3 sessions were contended and are left out" in found[0].message
+    assert "1 of 3 sessions left out: contended" in found[0].message
 
 
 def test_what_a_hypervisor_took_is_named_and_leaves_a_d() -> None:

@@ -132,6 +132,19 @@ def test_a_torch_model_is_a_file_while_it_is_measured(name: str, monkeypatch: py
     assert (seen, is_there) == ([("Net.pt2",), Path("values.npz"), True], [False])
 
 
+@pytest.mark.parametrize("batch", [8, "1,8", [8]])
+def test_a_batch_of_a_torch_model_is_that_of_its_inputs(batch: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^batch = .*: torch modules run on the tensors of inputs; give these"
+    ):
+        asked(
+            *(monkeypatch, "measure", lambda request: pytest.fail("was asked")),
+            models=object(),
+            inputs=["a tensor"],
+            batch=batch,
+        )
+
+
 @pytest.mark.parametrize(
     ("name", "given"),
     [

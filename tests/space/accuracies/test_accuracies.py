@@ -123,8 +123,8 @@ def test_a_network_that_one_part_lacks_is_counted_and_has_no_accuracy_of_the_oth
     parts = written(tmp_path, base(indices=[5, 7, 11]), ext())
     found = load_accuracies(parts, metric="train_top1")
     assert there(found) == {5: 3.0, 7: 4.0}  # 9 was trained, but its best epoch is not known
-    assert found.notes[0] == "seed 0: 2 networks do not stand in both or all of base and ext"
-    assert found.notes[1].startswith("1 of 3 rows have no train_top1")
+    assert found.notes[0] == "seed 0: 2 networks are not in all of base and ext"
+    assert found.notes[1].startswith("1 of 3 rows has no train_top1")
     assert there(load_accuracies(parts)) == {5: 50.0, 7: 60.0, 11: 70.0}
     assert there(load_accuracies(parts, metric="train_top1", epoch="last")) == {5: 3.0, 7: 6.0, 9: 9.0}
 
@@ -136,7 +136,7 @@ def test_lists_of_different_lengths_have_a_best_and_a_last_epoch_each(tmp_path: 
     assert list(there(load_accuracies(paths, epoch="last")).values()) == [50.0, 10.0, 20.0]
     second = load_accuracies(paths, epoch="2")
     assert there(second) == {7: 70.0, 9: 20.0}
-    assert second.notes == ("1 of 3 rows have no val_top1: they count as missing",)
+    assert second.notes == ("1 of 3 rows has no val_top1 and counts as missing",)
 
 
 def test_the_test_accuracy_has_no_epoch_and_is_taken_only_where_there_is_no_validation(

@@ -114,11 +114,15 @@ def test_the_only_column_of_numbers_beside_networks_seeds_and_losses_is_the_accu
         "top": [60.0],
     }
     assert load_accuracies(table(tmp_path, suffix, columns)).metric == "top"
-    columns["latency_ms"] = [3.5]
-    assert "2 columns hold numbers (top, latency_ms) beside the networks" in refusal(
+    columns |= {"latency_ms": [3.5], "params": [1e6]}
+    assert load_accuracies(table(tmp_path, suffix, columns)).metric == "top", "by title the only one"
+    columns["mark"] = [3.5]
+    assert "4 columns hold numbers (top, latency_ms, params, mark) beside the networks" in refusal(
         table(tmp_path, suffix, columns)
     )
     assert load_accuracies(table(tmp_path, suffix, columns), metric="top").at(1) == 60.0
+    only_mark = table(tmp_path, suffix, {"index": [1], "mark": [3.5], "params": [1e6]})
+    assert "2 columns hold numbers (mark, params)" in refusal(only_mark), "a mark may be anything"
     assert "'loss' is a loss and no accuracy" in refusal(table(tmp_path, suffix, columns), metric="loss")
     assert "no accuracy 'tops'; did you mean 'top'?" in refusal(
         table(tmp_path, suffix, columns), metric="tops"
@@ -133,7 +137,8 @@ def test_a_bad_cell_never_changes_which_column_is_taken(bad: str, beside: str, t
     text = f'architecture,acc,{beside}\n0,61.5,1.5\n1,"{bad}",2.5\n'
     message = refusal(csv_file(tmp_path, text))
     assert f"row 2: acc = '{bad}' is not a number; correct it" in message
-    assert f"2 columns hold numbers (acc, {beside}) beside the networks" in message and "--metric" in message
+    named = f"2 columns hold numbers (acc, {beside}) beside the networks" in message and "--metric" in message
+    assert named == (beside == "score"), "by its title a size is none"
     alone = refusal(csv_file(tmp_path, f'architecture,acc\n0,61.5\n1,"{bad}"\n'))
     assert alone.startswith(f"row 2: acc = '{bad}' is not a number")
 
@@ -189,7 +194,7 @@ def test_rows_of_several_seeds_are_averaged(title: str, suffix: str, tmp_path: P
     found = load_accuracies(path)
     assert (found.at(1), found.at(2), found.seeds) == (61.0, 50.0, (0, 7))
     assert found.seed_sd == pytest.approx(2**0.5)
-    assert found.notes == ("1 networks were trained with fewer seeds than the 2 of others",)
+    assert found.notes == ("1 network was trained with fewer seeds than the 2 of others",)
     assert load_accuracies(path, seeds=(7,)).at(1) == 62.0
     assert "no acc of seed 3; there are those of 0, 7" in refusal(path, seeds=(3,))
 
@@ -198,7 +203,7 @@ def test_empty_cells_are_missing_and_counted(suffix: str, tmp_path: Path) -> Non
     path = table(tmp_path, suffix, {"index": [1, 2, 3], "acc": [60.0, None, float("nan")]})
     found = load_accuracies(path)
     assert np.flatnonzero(found.seed_counts).tolist() == [1]
-    assert found.notes == ("2 of 3 rows have no acc: they count as missing",)
+    assert found.notes == ("2 of 3 rows have no acc and count as missing",)
     path = table(tmp_path, suffix, {"index": [1, 2], "acc": [None, float("nan")]})
     assert "no network has a number as its acc" in refusal(path, metric="acc")
 

@@ -31,7 +31,7 @@ from machine import describe_machine, option_parser
 from rigs.whole_networks import ConvertedNetwork, convert_networks
 from timing import seconds_of
 
-from exporters import FORMATS, PRECISIONS, Format, FragmentLibrary, Precision, link
+from exporters import FORMATS, PRECISIONS, Format, FragmentLibrary, Precision
 from space import BLOX, Architecture
 
 WARM_OPENS = 5
@@ -74,9 +74,9 @@ def measure(
     warm_s = statistics.median(seconds_of(open_library) for _ in range(WARM_OPENS))
     library = open_library()
 
-    recipe_s = statistics.median(seconds_of(lambda a=a: library.recipe(a)) for a in networks)  # type: ignore[misc]
+    recipe_s = statistics.median(seconds_of(lambda a=a: library.assembly(a)) for a in networks)  # type: ignore[misc]
     link_s = statistics.median(
-        seconds_of(lambda a=a: link(library.recipe(a), library.part))  # type: ignore[misc]
+        seconds_of(lambda a=a: library.assembly(a).whole())  # type: ignore[misc]
         for a in networks
     )
     converted = convert_whole(networks[:whole], format, precision, folder)
@@ -85,7 +85,7 @@ def measure(
 
     sent = [sent_bytes(library, a) for a in (*networks, LARGEST)]
     weights_mb = sum(len(library.part(digest)) for digest in library.part_digests) / 1e6
-    linked = (link(library.recipe(a), library.part) for a in networks)
+    linked = (library.assembly(a).whole() for a in networks)
     ratios = [latency_ratio(format, ours, c.model) for ours, c in zip(linked, converted, strict=False)]
     equal = sum(is_equal(library, a, c) for a, c in zip(networks, converted, strict=False))
     title = format if precision == "fp32" else f"{format} {precision}"
@@ -150,7 +150,7 @@ def convert_whole(
 
 def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:
     """Count a network's skeleton, compressed as it is sent, and its part digests in hexadecimal."""
-    recipe = library.recipe(architecture)
+    recipe = library.assembly(architecture)
     dictionary = b"" if recipe.dictionary is None else library.part(recipe.dictionary)[-(32 << 10) :]
     compressor = zlib.compressobj(9, zdict=dictionary) if dictionary else zlib.compressobj(9)
     return len(compressor.compress(recipe.skeleton) + compressor.flush()) + sum(map(len, recipe.parts))
@@ -159,7 +159,7 @@ def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:
 def is_equal(library: FragmentLibrary, architecture: Architecture, whole: ConvertedNetwork) -> bool:
     """Return whether linked and whole model write the same bytes."""
     load = load_onnx if library.format == "onnx" else load_tflite
-    ours, theirs = (load(one)() for one in (link(library.recipe(architecture), library.part), whole.model))
+    ours, theirs = (load(one)() for one in (library.assembly(architecture).whole(), whole.model))
     return np.asarray(ours).tobytes() == np.asarray(theirs).tobytes()
 
 

@@ -41,7 +41,7 @@ from timing import median_interval
 from turns import find_worker, take_turns, waited_ns
 
 from device_agents.clean_runs import COLD_RUNS, DISTURBED_SHARE
-from exporters import FORMATS, Format, FragmentLibrary, link
+from exporters import FORMATS, Format, FragmentLibrary
 from harness.devices.config import LocalDevice
 from harness.devices.connection import Connection
 from harness.devices.transports import open_transport
@@ -146,7 +146,7 @@ class Bench:
         }
         library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
         path = folder / f"{network.index}.{model_format}"
-        path.write_bytes(link(library.recipe(network), library.part))  # the bytes that the agent assembles
+        path.write_bytes(library.assembly(network).whole())  # the bytes that the agent assembles
         self._task = Task(
             model=path, folder=folder, core=core, running_s=RUNNING_S, clock_s=2 * RUNNING_S, expected_ns=1e6
         )

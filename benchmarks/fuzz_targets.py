@@ -117,12 +117,13 @@ def answers() -> Target:
     """Answers, events and conditions of a device, checked, and then used as a campaign uses them; byte 0 chooses which."""
     from factories.records import make_fresh_run
 
+    from device_agents.choices import version_name
+    from device_agents.core_gate import QuietCores, verified_request
     from device_agents.throttling import clock_tier, closed_gates
     from harness.devices.answers import BadAnswer
     from harness.devices.conditions import hardware_name
     from harness.devices.config import LocalDevice
-    from harness.devices.runtimes import allowed_cores, choose_runtimes, version_name
-    from harness.measurement.core_gate import CoreRequest, QuietCores
+    from harness.devices.runtimes import allowed_cores, choose_runtimes
     from harness.measurement.profile import read_profile
 
     device = LocalDevice(name="made-up")
@@ -147,7 +148,7 @@ def answers() -> Target:
         "answer memory": memory,
         "answer probe": probe,
         "answer quiet": lambda said: QuietCores.of(said, 1),
-        "answer permissions": CoreRequest.of,
+        "answer permissions": verified_request,
         "answer profile": read_profile,
     }
     messages = _messages()

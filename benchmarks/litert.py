@@ -26,7 +26,7 @@ from timing import median_interval
 from device_agents.clean_runs import COLD_RUNS
 from device_agents.runtimes import litert, tflite
 from device_agents.runtimes.loaded import Loaded
-from exporters import FragmentLibrary, Precision, link
+from exporters import FragmentLibrary, Precision
 from harness.models.exported import cache_folder
 from space.selection import select_models
 
@@ -93,7 +93,7 @@ def networks(precision: Precision, count: int) -> list[tuple[str, bytes]]:
         return []
     library = FragmentLibrary.open("tflite", cache_dir=cache_folder(), precision=precision)
     chosen = select_models(f"sample:{count}@7")
-    return [(f"{one.index} {precision}", link(library.recipe(one), library.part)) for one in chosen]
+    return [(f"{one.index} {precision}", library.assembly(one).whole()) for one in chosen]
 
 
 def pair_of(model: bytes, ours_first: bool = False) -> tuple[Loaded, Loaded]:

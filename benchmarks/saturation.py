@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe_machine, option_parser
 
-from exporters import FragmentLibrary, link
+from exporters import FragmentLibrary
 from harness.models.exported import cache_folder
 from space import BLOX
 from space.selection import select_models
@@ -50,7 +50,7 @@ def main() -> None:
     libraries = [
         FragmentLibrary.open("onnx", cache_dir=cache_folder(), precision=p) for p in ("fp32", "int8")
     ]
-    models = [link(one.recipe(network), one.part) for one in libraries for network in networks]
+    models = [one.assembly(network).whole() for one in libraries for network in networks]
     image = (
         np.random.default_rng(0).uniform(-1, 1, (1, 3, BLOX.image_size, BLOX.image_size)).astype(np.float32)
     )

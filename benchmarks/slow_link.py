@@ -24,12 +24,12 @@ from machine import option_parser
 from rigs.faulty_link import FaultyLink, faulty_link, narrow
 from rigs.sshd import Sshd, start_sshd
 
-from harness.devices.assembly import Assembly
 from harness.devices.client import AgentClient, deploy
 from harness.devices.connection import Connection, new_owner
 from harness.devices.link import OnConnecting
 from harness.devices.transports import open_transport
 from harness.measurement.uploads import send_parts
+from space.assembly import Assembly
 
 
 def made_up_model(size_bytes: int, count: int) -> Assembly:

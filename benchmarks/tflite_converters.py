@@ -212,7 +212,6 @@ def linked_ratio(folder: Path) -> float:
     from rigs.fragment_libraries import library_of_ops
     from rigs.tflite_modules import convert_module
 
-    from exporters import link
     from exporters.fragments import IMAGE, value_shape
     from exporters.networks import torch_network
     from exporters.weights import Weights
@@ -227,7 +226,7 @@ def linked_ratio(folder: Path) -> float:
             patch.setitem(OPS, name, build)
         network = torch_network(architecture, Weights.seeded(0))
     whole = convert_module(network, [value_shape(IMAGE, library.config)])
-    return latency_ratio("tflite", link(library.recipe(architecture), library.part), whole)
+    return latency_ratio("tflite", library.assembly(architecture).whole(), whole)
 
 
 def largest_error(name: str, model: bytes) -> float:

@@ -19,7 +19,7 @@ from machine import describe_machine, option_parser
 from rigs.faulty_link import FaultyLink, faulty_link
 from rigs.sshd import Sshd, start_sshd
 
-from exporters import FORMATS, Format, FragmentLibrary, link
+from exporters import FORMATS, Format, FragmentLibrary
 from harness.measurement.plan import Level, Options, SessionPlan
 from harness.models.exported import cache_folder
 from harness.store import Store
@@ -59,7 +59,7 @@ def measure(
         again = campaign(model_format, every_part, server, proxy, store)
         more = campaign(model_format, networks, server, proxy, store)
     library = FragmentLibrary.open(model_format, cache_dir=cache_folder())
-    whole = [len(zlib.compress(link(library.recipe(a), library.part), 6)) for a in networks]
+    whole = [len(zlib.compress(library.assembly(a).whole(), 6)) for a in networks]
     each = (more - again) / len(networks)
     return [
         ("agent, all weights and three networks", first, "<= 30 MB"),

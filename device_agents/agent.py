@@ -40,7 +40,8 @@ from device_agents.jobs import (
 )
 from device_agents.locks import DeviceLock, MachineLock, user_name
 from device_agents.models import MODEL_LIMIT_BYTES
-from device_agents.nvidia import may_use_gpu, open_gpu
+from device_agents.names import may_use_gpu
+from device_agents.nvidia import open_gpu
 from device_agents.parts_cache import PartsCache, free_bytes
 from device_agents.probes import Probes
 from device_agents.processes import LIBRARIES_VARIABLE, temporary_folder

@@ -22,8 +22,11 @@ from device_agents.packed_job import main
 sys.exit(main())
 """
 PACKED_ALONE = (
+    "attempts.py",
     "block_plans.py",
-    "names.py",
+    "choices.py",
+    "contention.py",
+    "core_gate.py",
     "packed_agent.py",
     "packed_job.py",
     "packed_signs.py",
@@ -35,6 +38,7 @@ PACKED_MODULES = (
     "clean_runs.py",
     "facts.py",
     "frames.py",
+    "names.py",
     "pacing.py",
     "whole_files.py",
     *PACKED_ALONE,

@@ -6,6 +6,7 @@ As a rule of its own in Python 3.8: a packed job plans by what its device's sens
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Mapping
 
 MINUTE_S = 60.0
 FEWEST_MINUTES = 6  # a shorter run has as many blocks, which are then shorter
@@ -73,3 +74,15 @@ def energy_plan(update_s: float) -> BlockPlan | None:
         settle_s=max(SETTLE_S, 2 * update_s),
         energy_s=max(LEAST_READING_S, block_s / READINGS_A_BLOCK),
     )
+
+
+def why_no_energy(found: Mapping[str, Any]) -> str:
+    """Return why what an agent says of its sensor is not enough to measure energy, empty where it is."""
+    if found.get("sensor") is None:
+        return "no sensor of energy; " + "; ".join(found.get("reasons", ()))
+    if "update_s" not in found:
+        return "the value of its sensor (%s) did not change within a minute" % found["sensor"]["kind"]
+    if energy_plan(found["update_s"]) is not None:
+        return ""
+    seldom = "its sensor (%s) measures every %.0f s" % (found["sensor"]["kind"], found["update_s"])
+    return "%s, too seldom for blocks of %.0f s" % (seldom, LONGEST_BLOCK_S)

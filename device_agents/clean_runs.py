@@ -47,8 +47,12 @@ class CleanRuns:
             return None
         if pending.ends_cold and runs.ends_cold:
             pending.reference.extend(runs.reference[:1])
-        network, reference = mean_fastest(pending.network), mean_fastest(pending.reference)
-        return network / reference if network and reference else None
+        return pending.ratio
+
+    @property
+    def last(self) -> float | None:
+        """The ratio of the last slice, which has no runs of the reference after it; None where it lacks a clean run."""
+        return None if self._pending is None else self._pending.ratio
 
     def _runs(self, times: dict[str, Any]) -> Runs:
         """Return the runs of a slice that may be samples, in ns a loop."""
@@ -94,6 +98,12 @@ class Runs:
 
     def __init__(self, network: list[list[float]], reference: list[list[float]], ends_cold: bool) -> None:
         self.network, self.reference, self.ends_cold = network, reference, ends_cold
+
+    @property
+    def ratio(self) -> float | None:
+        """The ratio of the network to the reference; None without a run of either."""
+        network, reference = mean_fastest(self.network), mean_fastest(self.reference)
+        return network / reference if network and reference else None
 
 
 def pick(

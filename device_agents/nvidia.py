@@ -10,6 +10,7 @@ import subprocess
 from typing import Any, Callable, Mapping, Sequence
 
 from device_agents.facts import Absent
+from device_agents.names import CUDA_PROVIDERS
 
 QUERY = "index,name,%s,temperature.gpu,clocks.sm,clocks.max.sm,power.draw,persistence_mode"
 LIMITS = "power.limit,power.default_limit,clocks.applications.graphics,clocks.default_applications.graphics"
@@ -19,8 +20,6 @@ REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")  # d
 # What it exits with, by its manual page.
 BAD_ARGUMENT = 2
 NOTHING_FOUND = 6
-PROVIDERS = ("cuda", "tensorrt")
-OTHER_PROVIDERS = ("gpu", "rocm", "migraphx")  # harness.records.GPU_PROVIDERS has the same
 LIBRARY = "libnvidia-ml.so.1"
 SUCCESS = 0
 
@@ -96,12 +95,7 @@ def used_gpu(
 
 
 def uses_gpu(provider: str) -> bool:
-    return any(name in provider.lower() for name in PROVIDERS)
-
-
-def may_use_gpu(provider: str) -> bool:
-    """Return whether a provider computes on a GPU, which may be NVIDIA's: LiteRT's runs on whatever Vulkan or OpenCL finds."""
-    return uses_gpu(provider) or any(name in provider.lower() for name in OTHER_PROVIDERS)
+    return any(name in provider.lower() for name in CUDA_PROVIDERS)
 
 
 def open_gpu(index: int, library: str = LIBRARY) -> dict[str, Callable[[], int]]:

@@ -25,6 +25,25 @@ class Lost(Exception):
     """The agent ended, or fell silent."""
 
 
+class Stop(Exception):
+    """The job cannot go on; the message says why and what helps."""
+
+
+class AgentRefusal(Stop):
+    """The agent answered with an error, of a kind by the protocol's words; the job ends unless that is heeded."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(str(answer.get("message")))
+        self.kind = str(answer.get("kind"))
+
+
+def result(answer: Answer) -> Answer:
+    """Return the agent's answer where it is a result. Raises: AgentRefusal."""
+    if answer.get("type") != "result":
+        raise AgentRefusal(answer)
+    return answer
+
+
 class AgentProcess:
     """The agent, in a process of its own, as over SSH."""
 

@@ -1,8 +1,9 @@
 """A packed job on a device that no harness can reach: `python3 job.zip` measures, and writes `job-results.zip` beside it.
 
 It asks the agent what the harness asks over SSH, in the same order, and writes each answer down as it came: at home
-`harness import` reads them as if they came over a link. Decided here is only what cannot wait until then: which runtimes and
-cores there are, when the device is fit, which session was disturbed and is measured again. docs/protocol.md, "Packed jobs".
+`harness import` reads them as if they came over a link. Decided here, by the rules of a campaign, is only what cannot wait until
+then: which runtimes and cores there are, when the device is fit, which session was disturbed and is measured again.
+docs/protocol.md, "Packed jobs".
 """
 
 from __future__ import annotations
@@ -25,14 +26,36 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Callable, Iterator, Mapping, Tuple
+from typing import Any, Callable, Iterator, Sequence, Tuple
 
-from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
-from device_agents.names import job_digest
+from device_agents.attempts import (
+    DISK_FULL,
+    FAILURES_IN_A_ROW,
+    LOST,
+    NO_MEMORY,
+    REDO_AFTER_S,
+    Attempts,
+    Fault,
+    Judge,
+)
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan, why_no_energy
+from device_agents.choices import fitting_cores
+from device_agents.core_gate import CoreGate, Hopeless, QuietCores, verified_request
+from device_agents.names import job_digest, may_use_gpu
 from device_agents.pacing import Durations, nearest
-from device_agents.packed_agent import AgentProcess, Answer, Journal, Lost, parse_entry, whole_entries
+from device_agents.packed_agent import (
+    AgentProcess,
+    AgentRefusal,
+    Answer,
+    Journal,
+    Lost,
+    Stop,
+    parse_entry,
+    result,
+    whole_entries,
+)
 from device_agents.packed_signs import SessionEvents
-from device_agents.packed_uses import Stop, Use, allowed_cores, choose_uses, greet
+from device_agents.packed_uses import Use, choose_uses, greet
 from device_agents.throttling import Gate
 from device_agents.whole_files import file_digest, replacing
 
@@ -40,6 +63,7 @@ FORMAT = 1
 SILENCE_S = 30.0  # the agent's heart beats every 2 s while it runs a job
 SENSOR_S = 120.0  # it is watched for up to a minute
 SENSOR_TRIES = 2
+NO_SENSOR = "no-sensor"  # of energy, that will do
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CHUNK_BYTES = 4 << 20
 
@@ -62,14 +86,12 @@ class JobDriver:
         self._journal: Journal | None = None
         self._agent: AgentProcess | None = None
         self._there: set[str] = set()
-        self._conditions: Answer = {}  # the latest known, empty when they are too old to trust
-        self._limits: dict[str, Any] = self.job["limits"]  # the harness's own numbers
-        self._core_patience_s = self._limits["core_patience_s"]
-        self._is_begun = False
-        self._redos = self._limits["redos"]
-        self._cores: list[int] = []
-        self._gate = Gate({})
-        self._method = ""
+        self._attempts = Attempts[int]()
+        self._cores: tuple[int, ...] = ()
+        self._gate = Gate({}, time.monotonic)
+        remedy = "stop that program, and run the job again"
+        self._core_gate = CoreGate(log, lambda: log("waiting for a free core"), time.monotonic, remedy)
+        self._request = ""  # how cores are asked for
         self._done: set[tuple[str, Unit]] = set()
         self._chosen: dict[str, Durations] = {}  # by use, as an earlier start chose
         self._total = self._ended = self.failures = 0
@@ -124,29 +146,24 @@ class JobDriver:
         return str(told["run"])
 
     def measure(self) -> None:
-        """Measure what is left. Raises: Stop, Lost, OSError, Ended."""
-        self._start_agent()
-        hello = self._greet(self._next_visit())
+        """Measure what is left. Raises: Stop, Hopeless, Lost, OSError, Interrupted."""
+        hello, locked = self._start_agent()
+        self._open_journal(hello, locked)
         uses = choose_uses(self.job, hello)
-        self._cores = allowed_cores(self.job, hello)
+        try:
+            self._cores = fitting_cores(hello, self.job["cores"], self.job["threads"])
+        except ValueError as error:
+            raise Stop("%s, and pack the job again" % error) from None
         self._ask_start()
         total = sum(1 for use in uses for _ in self._units_left(use))
         self._log(
             "%d sessions to measure in %s" % (total, ", ".join(dict.fromkeys(use.title for use in uses)))
         )
         self._total, self._ended = total, 0
-        for use in uses:
-            self._measure_next(use)
-        while any(use.left for use in uses):
+        while any(use.left for use in uses):  # in turns, so that each soon has a session of every network
             for use in uses:
-                self._measure_next(use)
-        for of, measure in (
-            ("memory", self._weigh),
-            ("energy", self._measure_energy),
-            ("sustained", self._sustain),
-        ):
-            for use in uses:
-                self._measure_further(use, of, measure)
+                if use.left:
+                    self._measure_round(use, use.left.pop(0))
 
     def close(self) -> None:
         """End the agent, if it runs."""
@@ -200,39 +217,39 @@ class JobDriver:
         self._journal.write(**entry)
 
     def _ask(self, verb: str, **fields: Any) -> Answer:
-        """Ask the agent and note its answer. Raises: Lost; Stop where it refuses."""
+        """Ask the agent and note its answer. Raises: Lost, AgentRefusal."""
         answer = self._running.ask(verb, **fields)
         self._write(answer=verb, said=answer)
         return result(answer)
 
-    def _start_agent(self) -> None:
+    def _start_agent(self) -> tuple[Answer, Answer]:
+        """Start the agent, also after it was lost, greet it and lock the device; return both answers. Raises: Lost, Stop.
+
+        An agent that is not greeted knows nothing of the variables that its workers are to have.
+        """
         if self._agent is not None:
             self._agent.close()
         self._agent = AgentProcess(self._agent_path, self._work / "agent")
         self._there.clear()
+        return result(greet(self._agent, self.job)), result(self._agent.ask("lock", owner=self._owner()))
 
-    def _lock_device(self) -> Answer:
-        return result(self._running.ask("lock", owner=self._owner()))
-
-    def _greet(self, number: int) -> Answer:
-        """Greet the agent and lock the device; only then this start has a journal."""
-        hello, locked = result(greet(self._running, self.job)), self._lock_device()
-        self._journal = Journal(self._work / ("visit-%04d.jsonl" % number))
+    def _open_journal(self, hello: Answer, locked: Answer) -> None:
+        """Begin the journal of this start: only once the device is locked."""
+        self._journal = Journal(self._work / ("visit-%04d.jsonl" % self._next_visit()))
         self._write(visit={"utc": now_utc(), "python": platform.python_version()})
         self._write(answer="hello", said=hello)
         self._write(answer="lock", said=locked)
-        return hello
 
     def _owner(self) -> str:
         return "packed job %s, process %d" % (self.job["job"], os.getpid())
 
     def _ask_start(self) -> None:
         """Learn the conditions that the job starts with, and how to ask for the cores."""
-        self._gate = Gate(self._ask("probe")["conditions"])
+        self._gate = Gate(self._ask("probe")["conditions"], time.monotonic)
         self._log("asking for the cores %s" % ", ".join(map(str, self._cores)))
-        asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=self.job["threads"])
-        granted = [grant["method"] for grant in asked["grants"] if grant["verified"]]
-        self._method = granted[0] if granted else ""
+        threads = self.job["threads"]
+        asked = self._ask("permissions", owner=self._owner(), cores=self._cores, threads=threads)
+        self._request = verified_request(asked)
 
     def _units_left(self, use: Use) -> Iterator[Unit]:
         key = json.dumps(use.key, sort_keys=True)
@@ -242,39 +259,47 @@ class JobDriver:
                     if (key, (number, batch, network)) not in self._done:
                         yield number, batch, network
 
-    def _measure_next(self, use: Use) -> None:
-        """Measure the next round of a use, where one is left."""
-        if not use.left:
-            return
-        number = use.left.pop(0)
+    def _measure_round(self, use: Use, number: int) -> None:
+        """Measure what is left of a round: sessions, or in each batch a network by itself, in a fresh worker."""
+        of = use.group["rounds"][number].get("of")
         left = [unit for unit in self._units_left(use) if unit[0] == number]
-        for batch in range(len(use.group["rounds"][number]["batches"])):
+        for batch in sorted({batch for _, batch, _ in left}):
             networks = [network for _, place, network in left if place == batch]
-            if networks:
-                self._measure_batch(use, number, batch, networks)
-            if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
-                self._log(
-                    "%d networks failed in a row in %s: it is given up"
-                    % (self._limits["failures_in_a_row"], use.title)
-                )
+            self._begin(use, number, batch, networks)
+            if of is None:
+                self._measure_sessions(use, number, batch, networks)
+            else:
+                kind, message = self._attempt(self._measure_beside, use, of, networks[0])
+                if kind in (*NO_MEMORY, NO_SENSOR):
+                    self._log("%s is not measured in %s: %s" % (of, use.title, message))
+                    return
+                self._end(use, (number, batch, networks[0]), message)
+            self._end_batch()
+            if use.failed_in_a_row >= FAILURES_IN_A_ROW:
+                told = (FAILURES_IN_A_ROW, use.title)
+                self._log("%d networks failed in a row in %s: it is given up" % told)
                 use.left = []
                 return
 
-    def _measure_batch(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
-        """Measure networks in one worker; those that were disturbed again, twice at most."""
-        self._begin(use, number, batch, networks)
-        attempt, units = 0, networks
-        while units:
-            again, is_hot = self._attempt(use, number, batch, units, attempt)
-            if again:
-                self._write(again=again)
-                self._log("%d disturbed, to be measured again" % len(again))
-            if is_hot:
-                self._log("the device throttled; it rests for %g s" % self._limits["redo_after_s"])
-                time.sleep(self._limits["redo_after_s"])
-                self._conditions = {}
-            attempt, units = attempt + 1, again
-        self._end_batch()
+    def _measure_sessions(self, use: Use, number: int, batch: int, networks: list[int]) -> None:
+        """Measure networks in one worker; see `Attempts.measure`."""
+
+        def run(units: Sequence[int], attempt: int, cure: str, judge: Judge[int]) -> Fault:
+            return self._attempt(self._run_worker, use, number, batch, units, cure, judge)
+
+        def fail(network: int, kind: str, message: str) -> None:
+            self._end(use, (number, batch, network), message)
+
+        self._attempts.measure(networks, run, fail, self._repeat)
+
+    def _repeat(self, networks: Sequence[int], is_throttled: bool) -> None:
+        """Note and tell that networks are measured again, after a rest where the device throttled."""
+        self._write(again=networks)
+        self._log("%d disturbed, to be measured again" % len(networks))
+        if is_throttled:
+            self._log("the device throttled; it rests for %g s" % REDO_AFTER_S)
+            time.sleep(REDO_AFTER_S)
+            self._gate.note({})
 
     def _end_batch(self) -> None:
         """Note that a batch is over, and have it on the disk."""
@@ -312,45 +337,39 @@ class JobDriver:
 
         try:
             self._send_parts([job["reference"]] + job["networks"])
-            answer = self._running.ask("run", SILENCE_S, on_event, job=job)
-        except Lost:
-            self._restart()
+            result(self._running.ask("run", SILENCE_S, on_event, job=job))
+        except AgentRefusal:
             return None
-        return Durations.of_warm_up(warm, reference["graph_hash"]) if answer.get("type") == "result" else None
+        except Lost:
+            self._start_agent()
+            return None
+        return Durations.of_warm_up(warm, reference["graph_hash"])
 
-    def _measure_further(self, use: Use, of: str, measure: Callable[[Use, Answer], Answer | None]) -> None:
-        """Measure what is no session, each in a fresh worker; `measure` returns None where that cannot be had here."""
-        for number, batch, network in list(self._units_left(use)):
-            if use.group["rounds"][number].get("of") != of:
-                continue
-            if use.failed_in_a_row >= self._limits["failures_in_a_row"]:
-                return
-            self._begin(use, number, batch, [network])
-            answer = measure(use, use.group["models"][network]["recipe"])
-            if answer is None or answer.get("kind") in self._limits["no_memory"]:
-                told = answer or use.sensor or {}
-                why = told.get("message") or "; ".join(told.get("reasons", ()))
-                if told.get("sensor"):
-                    why = "its sensor measures too seldom, or showed no change within a minute"
-                self._log("%s is not measured in %s: %s" % (of, use.title, why))
-                return
-            failure = "" if answer.get("type") == "result" else str(answer.get("message"))
-            self._end(use, (number, batch, network), failure)
-            self._end_batch()
+    def _measure_beside(self, use: Use, of: str, network: int) -> None:
+        """Measure the memory or energy of a network, or keep the device busy with it. Raises: Lost, Stop."""
+        recipe = use.group["models"][network]["recipe"]
+        job = dict(self._job_of(use), network=recipe)
+        if of == "memory":
+            self._send_parts([recipe])
+            self._ask_worker("memory", dict(job, cores=self._cores))
+            return
+        plan = self._plan_energy(use) if of == "energy" else sustained_plan(self.job["sustained_s"])
+        job.update(asdict(plan), reference=use.reference["recipe"])
+        if of == "energy":
+            job["energy_of"] = use.provider
+        job["cores"] = self._await_fit(use, [job["reference"], recipe], "")  # no app asks for a core either
+        self._ask_worker("blocks", job)
 
-    def _weigh(self, use: Use, recipe: Answer) -> Answer:
-        """Load and run a network alone. Raises: Lost, Stop."""
-        self._send_parts([recipe])
-        return self._ask_worker("memory", dict(self._job_of(use), network=recipe, cores=self._cores))
-
-    def _measure_energy(self, use: Use, recipe: Answer) -> Answer | None:
-        """Run blocks beside the device's sensor of energy, None where it has none that will do. Raises: Lost, Stop."""
+    def _plan_energy(self, use: Use) -> BlockPlan:
+        """Return how to run blocks beside the device's sensor of energy. Raises: Lost, Stop, AgentRefusal where none will do."""
         if use.sensor is None:
             use.sensor = self._find_sensor(use.provider)
             self._write(answer="sensor", said=use.sensor)
-        update_s = use.sensor.get("update_s")
-        plan = None if update_s is None else energy_plan(update_s)
-        return None if plan is None else self._run_blocks(use, recipe, plan, energy_of=use.provider)
+        absent = use.sensor.get("message") or why_no_energy(use.sensor)
+        plan = None if absent else energy_plan(use.sensor["update_s"])
+        if plan is None:
+            raise AgentRefusal({"kind": NO_SENSOR, "message": absent})
+        return plan
 
     def _find_sensor(self, provider: str) -> Answer:
         """Look for a sensor, twice where the agent is lost over it, as the harness does; then an error is the answer.
@@ -364,35 +383,25 @@ class JobDriver:
             except Lost as error:
                 trouble = str(error)
                 self._log("%s, looking for a sensor of energy; starting it again" % error)
-                self._restart()
+                self._start_agent()
         return {"type": "error", "kind": "agent-lost", "message": trouble}
 
-    def _sustain(self, use: Use, recipe: Answer) -> Answer:
-        """Keep the device busy with a network. Raises: Lost, Stop."""
-        return self._run_blocks(use, recipe, sustained_plan(self.job["sustained_s"]))
+    def _ask_worker(
+        self, verb: str, job: dict[str, Any], on_event: Callable[[Answer], None] = lambda event: None
+    ) -> None:
+        """Have a worker do a job, and note what it tells. Raises: Lost, AgentRefusal."""
 
-    def _run_blocks(self, use: Use, recipe: Answer, plan: BlockPlan, **sensor: str) -> Answer:
-        job = dict(
-            self._job_of(use), network=recipe, reference=use.reference["recipe"], **asdict(plan), **sensor
-        )
-        self._send_parts([job["reference"], recipe])
-        self._pass_gate(use)
-        job["cores"] = self._await_cores("")  # nobody is asked for a core: an app asks for none either
-        answer = self._ask_worker("blocks", job)
-        self._conditions = {}
-        return answer
+        def take(event: Answer) -> None:
+            self._write(said=event)
+            on_event(event)
 
-    def _ask_worker(self, verb: str, job: dict[str, Any]) -> Answer:
-        """Ask for a job of a worker and note what it tells; an agent that is lost answers with an error. Raises: Lost, Stop."""
         self._write(run=job_digest(job))
-        try:
-            answer = self._running.ask(verb, SILENCE_S, lambda event: self._write(said=event), job=job)
-        except Lost as error:
-            self._write(lost=str(error))
-            self._restart()
-            return {"type": "error", "message": str(error)}
+        self._gate.note({})
+        answer = self._running.ask(verb, SILENCE_S, take, job=job)
         self._write(said=answer)
-        return answer
+        result(answer)
+        if verb == "run":
+            self._gate.note(answer.get("conditions_after", {}))
 
     def _job_of(self, use: Use) -> dict[str, Any]:
         """Return the fields that every job of a worker has."""
@@ -403,100 +412,55 @@ class JobDriver:
             "silence_s": self.job["silence_s"],
         }
 
-    def _attempt(
-        self, use: Use, number: int, batch: int, units: list[int], attempt: int
-    ) -> tuple[list[int], bool]:
-        """Measure units once, through workers that die; return those to measure again, and whether for heat."""
-        left = list(units)
-        again: list[int] = []
-        is_hot = False
-        losses = resends = 0
-
-        def end(network: int, failure: str) -> None:
-            nonlocal losses, resends
-            left.remove(network)
-            losses = resends = 0
-            self._end(use, (number, batch, network), failure)
-
-        def judge(network: int, told: SessionEvents) -> None:
-            nonlocal losses, resends, is_hot
-            trouble = told.trouble(use.plan(number), self._limits)
-            if trouble and attempt < self._redos:
-                left.remove(network)
-                losses = resends = 0
-                again.append(network)
-                is_hot = is_hot or trouble == "throttled"
-                return
-            self._redos = 0 if trouble else self._limits["redos"]
-            end(network, "")
-
-        while left:
-            try:
-                answer = self._run_worker(use, number, list(left), judge, end)
-            except Lost as error:
-                losses += 1
-                self._write(lost=str(error))
-                self._log("%s; starting it again" % error)
-                self._conditions = {}
-                self._restart()
-                if losses >= self._limits["losses"]:
-                    end(left[0], str(error))
-                continue
-            if answer.get("type") == "result" or not left:
-                continue
-            if answer.get("kind") in self._limits["resent"] and resends < self._limits["resends"]:
-                resends += 1
-                self._there.clear()
-            else:
-                end(left[0], str(answer.get("message")))
-        return again, is_hot
-
-    def _restart(self) -> None:
-        """Start the agent again after it was lost, and lock the device. Raises: Stop, Lost."""
-        self._start_agent()
-        self._lock_device()
+    def _attempt(self, work: Callable[..., object], *given: object) -> Fault:
+        """Do some work; return what ended it, if anything did. The agent is there again by then. Raises: Stop, Lost."""
+        try:
+            work(*given)
+        except Lost as error:
+            self._write(lost=str(error))
+            self._log("%s; starting it again" % error)
+            self._gate.note({})
+            self._start_agent()
+            return LOST, str(error)
+        except AgentRefusal as error:
+            return error.kind, str(error)
+        return "", ""
 
     def _run_worker(
-        self,
-        use: Use,
-        number: int,
-        networks: list[int],
-        judge: Callable[[int, SessionEvents], None],
-        end: Callable[[int, str], None],
-    ) -> Answer:
-        """Measure networks in a fresh worker, each handed on as it ends, and return the job's answer. Raises: Lost, Stop."""
+        self, use: Use, number: int, batch: int, networks: Sequence[int], cure: str, judge: Judge[int]
+    ) -> None:
+        """Measure networks in a fresh worker, each judged as it ends. Raises: Lost, Stop, Hopeless."""
+        if cure == DISK_FULL:
+            self._ask("evict", max_bytes=0)
+        if cure:
+            self._there.clear()
+        plan = use.plan(number)
         job = dict(
             self._job_of(use),
             networks=[use.group["models"][network]["recipe"] for network in networks],
             reference=use.reference["recipe"],
-            plan=use.plan(number),
-            request=self._method,
+            plan=plan,
+            request=self._request,
         )
-        self._send_parts([job["reference"]] + job["networks"])
-        self._pass_gate(use)
-        job["cores"] = self._await_cores(self._method)
-        self._write(run=job_digest(job))
+        job["cores"] = self._await_fit(use, [job["reference"]] + job["networks"], self._request)
         told, count = SessionEvents(), 0
 
         def on_event(event: Answer) -> None:
             nonlocal told, count
-            self._write(said=event)
-            kind = event.get("event")
             told.add(event)
-            if kind in ("measured", "refused"):
-                network, before, told = networks[event["network"]], told, SessionEvents(told)
-                count += 1
-                if kind == "measured":
-                    judge(network, before)
-                else:
-                    end(network, str(event["failure"].get("message")))
+            kind = event.get("event")
+            if kind not in ("measured", "refused"):
+                return
+            network, before, told = networks[event["network"]], told, SessionEvents(told)
+            count += 1
+            is_measured = kind == "measured"
+            if not judge(network, before.trouble(plan["min_slices"]) if is_measured else None):
+                failure = "" if is_measured else str(event["failure"].get("message"))
+                self._end(use, (number, batch, network), failure)
 
-        answer = self._running.ask("run", SILENCE_S, on_event, job=job)
-        self._write(said=answer)
-        self._conditions = answer.get("conditions_after", {})
-        if answer.get("type") == "result" and not count:
+        self._ask_worker("run", job, on_event)
+        if not count:
             raise Lost("the agent ended a job without a word of any network")
-        return answer
 
     def _end(self, use: Use, unit: Unit, failure: str) -> None:
         """Note that a session is over, measured or failed."""
@@ -515,7 +479,9 @@ class JobDriver:
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
-        answer: Answer = self._running.ask("missing", digests=asked) if asked else {"missing": ()}
+        answer: Answer = {"missing": ()}
+        if asked:
+            answer = result(self._running.ask("missing", digests=asked))
         for part in answer["missing"]:
             data = self._archive.read("parts/" + part)
             whole: Answer = {"digest": part, "encoding": "raw", "size_bytes": len(data)}
@@ -528,57 +494,24 @@ class JobDriver:
                     raise Stop("a part of the models cannot be stored: %s" % put.get("message"))
         self._there.update(asked)
 
-    def _pass_gate(self, use: Use) -> None:
-        """Wait until the device is neither throttled nor hot, for as long as the harness would."""
-        has_gpu = any(name in use.provider.lower() for name in self._limits["gpu_providers"])
+    def _await_fit(self, use: Use, recipes: list[dict[str, Any]], request: str) -> list[int]:
+        """Send models, and wait until the device is fit for a use and its cores are free; return the cores to take.
 
-        def heeded(conditions: Answer) -> Answer:
-            return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
-
-        def probe() -> Answer:
-            return heeded(self._ask("probe")["conditions"])
-
-        def tell(closed: Mapping[str, str]) -> None:
-            self._log("waiting for the device: %s" % "; ".join(closed.values()))
-
-        known = self._conditions
-        is_known = known and ("gpus" in known or not has_gpu)
-        self._gate.wait(heeded(known) if is_known else probe(), probe, tell, time.sleep)
-
-    def _await_cores(self, method: str) -> list[int]:
-        """Return the quietest cores to one who asks for them so, after a wait where all are busy.
-
-        Raises: Stop where they never are free at the start; Lost.
+        request: how the worker asks for them. Raises: Stop, Lost; Hopeless where they never are free at the start.
         """
-        begin_s = time.monotonic()
-        while True:
-            quiet = self._ask("quiet", cores=self._cores, threads=self.job["threads"], request=method)
-            cores = quiet["cores"]
-            shares = dict(quiet["waited"], **quiet.get("waited_asking", {}))
-            busy = max((shares.get(str(core), 0.0) for core in cores), default=0.0)
-            if quiet.get("quota_cores", len(cores)) < len(cores):
-                busy = 0.0
-            waited_s = time.monotonic() - begin_s
-            if busy <= self._limits["busy_share"] or waited_s >= self._core_patience_s:
-                break
-            self._log("waiting for a free core: another program takes %.0f %% of the time" % (100 * busy))
-            time.sleep(self._limits["core_poll_s"])
-        if not self._is_begun and busy > self._limits["hopeless_share"]:
-            raise Stop(
-                "another program takes %.0f %% of the time of the cores %s; stop it, and run the job again"
-                % (100 * busy, cores)
-            )
-        if self._is_begun:
-            self._core_patience_s = max(0.0, self._core_patience_s - waited_s)
-        self._is_begun = True
-        return list(cores)
+        self._send_parts(recipes)
+        self._gate.wait(
+            lambda: self._ask("probe")["conditions"],
+            lambda closed: self._log("waiting for the device: %s" % "; ".join(closed.values())),
+            time.sleep,
+            may_use_gpu(use.provider),
+        )
+        asked = {"cores": self._cores, "threads": self.job["threads"], "request": request}
 
+        def probe() -> QuietCores:
+            return QuietCores.of(self._ask("quiet", **asked), self.job["threads"])
 
-def result(answer: Answer) -> Answer:
-    """Return the agent's answer where it is a result. Raises: Stop."""
-    if answer.get("type") != "result":
-        raise Stop("%s" % answer.get("message"))
-    return answer
+        return list(self._core_gate.wait(probe, request, time.sleep)[0].cores)
 
 
 def now_utc() -> str:
@@ -629,7 +562,7 @@ def main(arguments: list[str] | None = None) -> int:
             status = 3 if driver.failures else 0
         except Interrupted:
             status, trouble = 130, "stopped; the same command goes on from here"
-        except (Stop, Lost, OSError) as error:
+        except (Stop, Hopeless, Lost, OSError) as error:
             status, trouble = 3, str(error)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""Choice of a device's runtimes, models and cores for a packed job."""
+"""Choice of a device's runtimes and models for a packed job."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import sys
 from typing import Any
 
 from device_agents import PROTOCOL
+from device_agents.choices import old_version, wanted_runtimes
 from device_agents.names import short_provider
 from device_agents.pacing import Durations, Pace
-from device_agents.packed_agent import AgentProcess, Answer
+from device_agents.packed_agent import AgentProcess, Answer, Stop
 
 HELLO_S = 150.0  # importing a large runtime on a small board takes long
-
-
-class Stop(Exception):
-    """The job cannot go on; the message says why and what helps."""
 
 
 class Use:
@@ -43,7 +40,7 @@ class Use:
         }
         self.title = self.name if group["precision"] == "fp32" else "%s %s" % (self.name, group["precision"])
         self.title += " batch %d" % group["batch"] if group["batch"] > 1 else ""
-        self.left = [number for number, one in enumerate(group["rounds"]) if "of" not in one]
+        self.left = list(range(len(group["rounds"])))
         self.sensor: Answer | None = None  # of energy, once it was looked for
         self.failed_in_a_row = 0
         self.references: list[dict[str, Any]] = [group["reference"], *group.get("shorter", [])]
@@ -86,20 +83,17 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
     """Return the runtimes to measure in, each with its models, in the order of the harness. Raises: Stop."""
     found = {runtime["name"]: runtime for runtime in hello["runtimes"]}
     broken = "".join("; %s is broken: %s" % (one["name"], one["message"]) for one in hello["broken"])
-    wanted = job["runtimes"] or [name for name in found if name in job["formats"]]
     uses = []
-    for text in wanted:
+    for text in wanted_runtimes(job["runtimes"], found):
         name, _, provider = text.partition(":")
+        if name not in job["formats"]:
+            continue
         if name not in found:
             raise Stop(
                 "this Python (%s) has no runtime %s (found: %s)%s; install it there, or start the job with the Python that has it"
                 % (sys.executable, name, ", ".join(found) or "none", broken)
             )
-        providers = {short_provider(one): one for one in found[name].get("providers", [])}
-        short = short_provider(provider) if provider else "cpu"
-        if provider and short not in providers:
-            raise Stop("%s has no provider %s (there: %s)" % (name, provider, ", ".join(providers) or "none"))
-        chosen = providers.get(short, next(iter(providers.values()), "cpu"))
+        chosen = choose_provider(found[name], provider)
         for number, group in enumerate(job["groups"]):
             if group["format"] == job["formats"][name]:
                 uses.append(Use(found[name], chosen, number, group, job["provider_options"]))
@@ -120,18 +114,12 @@ def choose_uses(job: dict[str, Any], hello: Answer) -> list[Use]:
     return uses
 
 
-def allowed_cores(job: dict[str, Any], hello: Answer) -> list[int]:
-    """Return the cores that sessions may take: those named, else the fastest like ones. Raises: Stop."""
-    named, threads = job["cores"], job["threads"]
-    absent = [core for core in named if core not in hello["cores"]]
-    if absent:
-        raise Stop("the job names the cores %s; here are %s" % (absent, hello["cores"]))
-    cores = sorted(named or hello["clusters"][0])
-    if threads > len(cores):
-        raise Stop("the job needs %d cores; here are %s" % (threads, cores))
-    kinds = [alike for alike in (sorted(set(cores) & set(one)) for one in hello["clusters"]) if alike]
-    if threads < len(cores) and len(kinds) > 1:
-        raise Stop(
-            "the cores %s are unlike: pack the job for one kind, or with as many threads as cores" % kinds
-        )
-    return cores
+def choose_provider(runtime: Answer, asked: str) -> str:
+    """Return the provider of a runtime that is asked for, by default the CPU's. Raises: Stop."""
+    if too_old := old_version(runtime):
+        raise Stop("%s; upgrade it there, or start the job with another Python" % too_old)
+    providers = {short_provider(one): str(one) for one in runtime.get("providers", [])}
+    if asked and short_provider(asked) not in providers:
+        there = ", ".join(providers) or "none"
+        raise Stop("%s has no provider %s (there: %s)" % (runtime["name"], asked, there))
+    return providers.get(short_provider(asked or "cpu"), next(iter(providers.values()), "cpu"))

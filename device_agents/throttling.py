@@ -111,12 +111,8 @@ def signs_by_sample(
             khz = table(sample.get("freq_khz"))
             signs = throttle_signs(sample)
             signs += slow_cores({core: number(khz.get(str(core))) for core in locked}, locked)
-            signs += (
-                clocks_set_anew(before, sample, cores, tier)
-                if is_fixed
-                else governors_set_anew(before, sample, cores)
-            )
-            signs += boost_set_anew(before, sample)
+            signs += clocks_set_anew(before, sample, cores, tier) if is_fixed else []
+            signs += switched(before, sample, () if is_fixed else cores)
             signs += [slower] if (slower := lowered_clock(sample, highest_khz)) else []
             found.append((sample, signs + signs_between(latest, sample)))
             latest = remembered(latest, sample)
@@ -149,34 +145,46 @@ class Gate:
 
     A wait that ran out in vain is not repeated, for some boards settle warmer and some supplies never suffice: the temperatures
     that it ended with count as the start from then on, and a device that was throttled all the while is let through at once, each
-    session flagged, until it is seen unthrottled.
+    session flagged, until it is seen unthrottled. fresh_s: for how long what was noted spares a probe; of a record, whose probes
+    are there, for no time.
     """
 
-    def __init__(self, start_conditions: Mapping[str, Any]) -> None:
+    def __init__(
+        self, start_conditions: Mapping[str, Any], clock_s: Callable[[], float], fresh_s: float = POLL_S
+    ) -> None:
         self._start_conditions = start_conditions
+        self._clock_s, self._fresh_s = clock_s, fresh_s
         self._patience_s = PATIENCE_S
+        self.note({})
+
+    def note(self, conditions: Mapping[str, Any]) -> None:
+        """Take conditions of just now; none where the latest are too old to trust."""
+        self._known, self._known_s = conditions, self._clock_s()
 
     def wait(
         self,
-        conditions: Mapping[str, Any],
         probe: Callable[[], Mapping[str, Any]],
         tell: Callable[[Mapping[str, str]], object],
         pause: Callable[[float], object],
+        uses_gpu: bool = False,
     ) -> dict[str, Any]:
         """Wait until the device is ready for a session.
 
-        `conditions` are a moment old; while they close the gate, `tell` is told the reasons and `probe` asked anew, for as long
-        as its patience lasts. `pause` waits so many seconds; where it returns something true, the device is asked no more.
+        While its conditions close the gate, `tell` is told the reasons and `probe` asked anew, for as long as its patience lasts.
+        `pause` waits so many seconds; where it returns something true, the device is asked no more.
         Returns `waited_s` and, in `closed`, the reasons left against the session, which then runs, flagged hot.
         """
         waited_s = 0.0
+        is_known = self._known and ("gpus" in self._known or not uses_gpu)  # sessions on the CPU ask no GPU
+        is_known = is_known and self._clock_s() - self._known_s < self._fresh_s
+        conditions = heeded(self._known if is_known else probe(), uses_gpu)
         closed = closed_gates(conditions, self._start_conditions)
         while closed and waited_s < self._patience_s:
             tell(closed)
             if pause(POLL_S):
                 return {"waited_s": waited_s, "closed": list(closed.values())}
             waited_s += POLL_S
-            conditions = probe()
+            conditions = heeded(probe(), uses_gpu)
             closed = closed_gates(conditions, self._start_conditions)
         if closed:
             self._start_conditions = conditions
@@ -184,11 +192,19 @@ class Gate:
         return {"waited_s": waited_s, "closed": list(closed.values())}
 
 
-def clock_limits_khz(told: Mapping[str, Any]) -> dict[str, float]:
-    """Return the highest clock that each core may run at, in conditions or a sample of them; nothing for what is no number."""
-    limits = told.get("max_khz")  # of a sample
+def heeded(conditions: Mapping[str, Any], uses_gpu: bool) -> dict[str, Any]:
+    """Return the conditions that matter to a session: of GPUs those of one that uses one."""
+    return {key: value for key, value in conditions.items() if key != "gpus" or uses_gpu}
+
+
+def clock_limits_khz(told: Mapping[str, Any], which: str = "max") -> dict[str, float]:
+    """Return the highest clock (or the lowest, `min`) that each core may run at, in conditions or a sample of them.
+
+    Nothing for what is no number.
+    """
+    limits = told.get(which + "_khz")  # of a sample
     if limits is None:
-        limits = {core: table(one).get("max") for core, one in table(told.get("freq_khz")).items()}
+        limits = {core: table(one).get(which) for core, one in table(told.get("freq_khz")).items()}
     return {core: khz for core, khz in table(limits).items() if type(khz) in (int, float)}
 
 
@@ -231,27 +247,18 @@ def clocks_set_anew(
     ]
 
 
-def governors_set_anew(
-    before: Mapping[str, Any], sample: Mapping[str, Any], cores: Sequence[int]
-) -> list[str]:
-    """Return which of the measured cores have another governor than before; nothing where a sample does not tell."""
+def switched(before: Mapping[str, Any], sample: Mapping[str, Any], cores: Sequence[int]) -> list[str]:
+    """Return which cores' governors, and whether boosted clocks, were set anew; nothing where a sample does not tell."""
     then, now = table(before.get("governors")), table(sample.get("governors"))
-    return [
+    signs = [
         "core %s has governor %s, before %s" % (core, now[core], then[core])
         for core in map(str, cores)
         if core in then and core in now and now[core] != then[core]
     ]
-
-
-def boost_set_anew(before: Mapping[str, Any], sample: Mapping[str, Any]) -> list[str]:
-    """Return whether boosted clocks were switched on or off meanwhile; nothing where that is not told."""
-    then, now = before.get("boost"), sample.get("boost")
-    is_told = isinstance(then, bool) and isinstance(now, bool)
-    return (
-        ["boosted clocks were switched %s meanwhile" % ("on" if now else "off")]
-        if is_told and now != then
-        else []
-    )
+    boosted = sample.get("boost")
+    if isinstance(boosted, bool) and before.get("boost") is (not boosted):
+        signs.append("boosted clocks were switched %s meanwhile" % ("on" if boosted else "off"))
+    return signs
 
 
 def slow_cores(now_khz: Mapping[int, float | None], locked: Mapping[int, float]) -> list[str]:

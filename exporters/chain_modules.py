@@ -20,8 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from exporters.errors import ConversionError
 from exporters.fragments import Fragment, possible_steps, value_shape
 from space import SpaceConfig
-from space.chain import Traced
 from space.errors import ArchitectureError
+from space.layout import Traced
 from space.module_functions import forget_modules
 from space.networks import build_chain_module
 from space.registry import forget_traced

@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporters.errors import ConversionError
+from exporters.formats import Format, Precision
 from exporters.fragments import Fragment
 from exporters.processes import ProcessEnded, give_back, take
-from exporters.recipe import Format, Precision
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
 EXPORTER_VERSION = 6  # raise it whenever exported bytes change for the same converters
 # Raise it whenever weights or modules of a user's are refused or exported otherwise: what is cached was checked then.
-CHECKS_VERSION = 4
+CHECKS_VERSION = 5
 
 # The distributions that a format's converter needs; their versions are part of every cache key.
 CONVERTERS: Mapping[Format, tuple[str, ...]] = {

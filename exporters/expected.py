@@ -23,8 +23,8 @@ import numpy.typing as npt
 from exporters.cache import cache_key
 from exporters.conversion import EXPORTER_VERSION, converter_versions, weights_document
 from exporters.errors import ConversionError
+from exporters.formats import Format
 from exporters.processes import AnsweringProcess, ProcessEnded, are_kept, give_back, take
-from exporters.recipe import Format
 from exporters.weights import Weights
 from space import SpaceConfig
 

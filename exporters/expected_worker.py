@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from exporters.expected import fixed_image, judged_parts, output_sums
-from exporters.fragments import Step, segment_steps, steps, value_shape
+from exporters.fragments import Step, steps, value_shape
 from exporters.networks import fragment_module
 from exporters.processes import serve
 from exporters.weights import Weights
@@ -49,7 +49,7 @@ def expected_sums(name: str, config: SpaceConfig, weights: Weights, batch: int =
     Raises: ConversionError when the weights do not fit, ArchitectureError for a name of no network.
     """
     if name.startswith(PREFIX):
-        plan = segment_steps(Segment.parse(name, config))
+        plan = steps(Segment.parse(name, config))
     else:
         plan = steps(Architecture.parse(name, config))
     outputs = [

@@ -105,30 +105,26 @@ def fragments_in(plan: Sequence[Step]) -> tuple[Fragment, ...]:
     return (GLUE, *(step.fragment for step in plan if step.fragment != GLUE))
 
 
-def steps(architecture: Architecture) -> tuple[Step, ...]:
-    """Return the steps of one network, in a valid topological order."""
-    found = [step_of(STEM, IMAGE)]
-    if architecture.config.chain is not None:
-        for place, _, module in architecture.config.chain.modules(architecture.blocks):
-            if not module.traced.passes:
-                fragment = Fragment(kind="site", stage=place, op=module.name)
-                found.append(step_of(fragment, found[-1].output))
-        return (*found, step_of(HEAD, found[-1].output))
-    for s, block in enumerate(architecture.blocks):
-        found += _cell_steps(s, block)
-        found.append(step_of(Fragment(kind="reduction", stage=s), found[-1].output))
-    found.append(step_of(HEAD, found[-1].output))
-    return tuple(found)
+def steps(model: Architecture | Segment) -> tuple[Step, ...]:
+    """Return the steps of one network, or of a segment, in a valid topological order.
 
-
-def segment_steps(segment: Segment) -> tuple[Step, ...]:
-    """Return the steps of one segment; it reads the first step's input and writes the last step's output."""
-    if segment.kind == "cell":
-        assert segment.block is not None
-        return _cell_steps(segment.stage or 0, segment.block)
-    op = None if segment.block is None else str(segment.block)
-    fragment = Fragment(kind=segment.kind, stage=segment.stage, op=op)
-    return possible_steps(fragment, segment.config)[:1]
+    A segment reads the first step's input and writes the last step's output.
+    """
+    if isinstance(model, Segment):
+        if model.kind == "cell":
+            assert model.block is not None
+            return _cell_steps(model.stage or 0, model.block)
+        op = None if model.block is None else str(model.block)
+        return possible_steps(Fragment(kind=model.kind, stage=model.stage, op=op), model.config)[:1]
+    found, layout = [step_of(STEM, IMAGE)], model.config.layout
+    for place, _, module in layout.modules(model.blocks):
+        kind, number = layout.numbered(place)
+        if kind == "cell":
+            found += _cell_steps(number, model.blocks[number])
+        elif not module.traced.passes:
+            fragment = Fragment(kind=kind, stage=number, op=module.name or None)
+            found.append(step_of(fragment, found[-1].output))
+    return (*found, step_of(HEAD, found[-1].output))
 
 
 def sum_steps(stage: int) -> tuple[Step, Step]:
@@ -181,11 +177,7 @@ def value_shape(value: str, config: SpaceConfig) -> tuple[int, ...]:
         return (1, config.in_channels, config.image_size, config.image_size)
     if value == LOGITS:
         return (1, config.classes)
-    stage = int(value[1 : value.index(".")])
-    if config.chain is not None:
-        return config.chain.shape(stage)
-    size = config.image_size >> stage
-    return (1, config.widths[0] << stage, size, size)
+    return config.layout.shape(int(value[1 : value.index(".")]) * len(config.layout.kinds))
 
 
 def _chain_inputs(fragment: Fragment, chain: Chain) -> list[str]:

@@ -12,6 +12,7 @@ from exporters import onnx_linking, tflite_layout, tflite_linking
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from exporters.conversion import CHECKS_VERSION, EXPORTER_VERSION, convert_fragments, converter_versions
 from exporters.errors import ConversionError
+from exporters.formats import FORMATS, PRECISIONS, Format, Precision
 from exporters.fragments import (
     GLUE,
     Fragment,
@@ -20,13 +21,12 @@ from exporters.fragments import (
     fragments_in,
     fragments_of,
     possible_steps,
-    segment_steps,
     steps,
     value_shape,
 )
-from exporters.recipe import FORMATS, PRECISIONS, AssemblyRecipe, Format, Precision
 from exporters.weights import Weights
 from space import BLOX, Architecture, SpaceConfig
+from space.assembly import Assembly
 from space.segments import Segment
 
 Progress = Callable[[int, int, str], None]  # fragments ready, all fragments, the name of the last
@@ -120,33 +120,53 @@ class FragmentLibrary:
             _digest_of={f: digests.get(f) for f in loaded},
         )
 
-    def recipe(self, architecture: Architecture, batch: int = 1) -> AssemblyRecipe:
-        """Return the recipe of a network that takes `batch` images a run; it takes well under a millisecond.
+    def assembly(self, model: Architecture | Segment, batch: int = 1) -> Assembly:
+        """Return a network, or a segment as a model of its own, that takes `batch` images a run, in well under a millisecond.
 
-        A TFLite model is that of one image: its input is resized where it is loaded, and all else follows.
-
-        Raises:
-            ConversionError: the architecture is of another space, or not the one that a checkpoint holds.
-        """
-        self._refuse_other_space(f"architecture {architecture}", architecture.config)
-        return self._recipe_of(f"architecture {architecture}", steps(architecture), batch)
-
-    def segment_recipe(self, segment: Segment, batch: int = 1) -> AssemblyRecipe:
-        """Return the recipe of a segment as a model of its own, made of parts that networks have too; `batch` as for `recipe`.
-
-        Its input is one tensor of float32 for one image, (1, *segment.input_shape), with the channels last in
-        TFLite; its output is what the segment writes within a network, in the same order of axes.
+        A TFLite model is that of one image: its input is resized where it is loaded, and all else follows. A segment is made of
+        parts that networks have too. Its input is one tensor of float32 for one image, (1, *segment.input_shape), with the
+        channels last in TFLite; its output is what it writes within a network, in the same order of axes.
 
         Raises:
-            ConversionError: the segment is of another space, or not of the architecture that a checkpoint holds, or of a
+            ConversionError: the model is of another space, or not of the architecture that a checkpoint holds, or a segment of a
                 checkpoint in int8.
         """
-        self._refuse_other_space(str(segment), segment.config)
-        if self.precision == "int8" and self.weights.checkpoint is not None:
+        name = str(model) if isinstance(model, Segment) else f"architecture {model}"
+        if model.config != self.config:
             raise ConversionError(
-                f"{segment}: int8 fits a checkpoint's whole network alone; take segments from seeded weights"
+                f"{name} is of space {model.config.name!r}; this library holds {self.config.name!r}"
             )
-        return self._recipe_of(str(segment), segment_steps(segment), batch)
+        if isinstance(model, Segment) and self.precision == "int8" and self.weights.checkpoint is not None:
+            raise ConversionError(
+                f"{name}: int8 fits a checkpoint's whole network alone; take segments from seeded weights"
+            )
+        plan, sizes, parts = steps(model), dict[Fragment, int](), []
+        for fragment in fragments_in(plan):
+            if fragment not in self._digest_of:
+                raise ConversionError(
+                    f"{name} needs {fragment}, which {self.weights.identity} lacks; "
+                    "open a library for that architecture's own weights"
+                )
+            digest = self._digest_of[fragment]
+            if digest is not None:
+                sizes[fragment] = len(self._parts[digest])
+                parts.append(digest)
+        skeleton, shapes, value = self._skeletons.skeleton(plan, sizes), {}, plan[0].inputs[0]
+        if batch > 1 and self.format == "onnx":
+            skeleton = onnx_linking.with_batch(skeleton, batch)
+        elif batch > 1:
+            _, channels, *sides = value_shape(value, self.config)
+            shapes = {value: (batch, *sides, channels)}
+        return Assembly(
+            format=self.format,
+            alignment=self.alignment,
+            skeleton=skeleton,
+            parts=tuple(parts),
+            dictionary=self.dictionary,
+            shapes=shapes,
+            batch=batch,
+            read_part=self.part,
+        )
 
     def part(self, digest: str) -> bytes:
         """Return a weight part or the compression dictionary.
@@ -159,40 +179,6 @@ class FragmentLibrary:
                 f"part {digest} is not in this {self.format} library; take digests from its recipes"
             )
         return self._parts[digest]
-
-    def _refuse_other_space(self, name: str, config: SpaceConfig) -> None:
-        if config != self.config:
-            raise ConversionError(
-                f"{name} is of space {config.name!r}; this library holds {self.config.name!r}"
-            )
-
-    def _recipe_of(self, name: str, plan: tuple[Step, ...], batch: int) -> AssemblyRecipe:
-        part_bytes: dict[Fragment, int] = {}
-        parts = []
-        for fragment in fragments_in(plan):
-            if fragment not in self._digest_of:
-                raise ConversionError(
-                    f"{name} needs {fragment}, which {self.weights.identity} lacks; "
-                    "open a library for that architecture's own weights"
-                )
-            digest = self._digest_of[fragment]
-            if digest is not None:
-                part_bytes[fragment] = len(self._parts[digest])
-                parts.append(digest)
-        skeleton, shapes = self._skeletons.skeleton(plan, part_bytes), {}
-        if batch > 1 and self.format == "onnx":
-            skeleton = onnx_linking.with_batch(skeleton, batch)
-        elif batch > 1:
-            _, *sizes = value_shape(plan[0].inputs[0], self.config)
-            shapes = {plan[0].inputs[0]: (batch, *sizes[1:], sizes[0])}
-        return AssemblyRecipe(
-            format=self.format,
-            alignment=self.alignment,
-            skeleton=skeleton,
-            parts=tuple(parts),
-            dictionary=self.dictionary,
-            shapes=shapes,
-        )
 
 
 def _load_fragments(

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from exporters.formats import Format
 from exporters.networks import torch_network
-from exporters.recipe import Format
 from exporters.weights import Weights
 from space import Architecture
 

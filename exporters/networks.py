@@ -24,7 +24,6 @@ from space.layers import build_op
 from space.networks import Reduction, build_head, build_network, build_stem
 from space.state_notes import noted_architecture, noted_task
 from space.text import first_of, reason_of
-from space.tracing import ModuleGraph
 
 HALF_MOST = torch.finfo(torch.float16).max
 _SHOWN_KEYS = 4
@@ -51,12 +50,20 @@ def fragment_module(
     Raises:
         ConversionError: a checkpoint does not fit its architecture.
     """
-    if config.chain is not None and fragment != GLUE:
-        module, graph = _chain_fragment(fragment, config, weights)
-        module = fold(fragment, module, graph) if folded else module
+    is_chains, seed, graph = config.chain is not None and fragment != GLUE, weights.seed or 0, None
+    if not is_chains:
+        module = _empty_fragment(fragment, config)
+        if weights.checkpoint is None:
+            _draw_weights(module, fragment, seed)
+    elif weights.checkpoint is None:
+        module, graph = seeded_module(fragment, config, seed)
     else:
-        module = _weighted_fragment(fragment, config, weights)
-        module = fold_batch_norm(module) if folded else module
+        module, graph = traced_module(fragment, config)
+    if weights.checkpoint is not None:
+        module.load_state_dict(_own_state(fragment, weights.checkpoint))
+    module = module.eval().requires_grad_(False)
+    if folded:
+        module = fold_batch_norm(module) if graph is None else fold(fragment, module, graph)
     for name, tensor in _real_tensors(module):
         if not bool(torch.isfinite(tensor).all()):
             raise ConversionError(
@@ -126,26 +133,6 @@ def fold_batch_norm(module: nn.Module) -> nn.Module:
                 sequence[i] = fuse_conv_bn_eval(conv, norm).requires_grad_(False)
                 del sequence[i + 1]
     return module
-
-
-def _weighted_fragment(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
-    module = _empty_fragment(fragment, config)
-    if weights.checkpoint is None:
-        _draw_weights(module, fragment, weights.seed or 0)
-    else:
-        module.load_state_dict(_own_state(fragment, weights.checkpoint))
-    return module.eval().requires_grad_(False)
-
-
-def _chain_fragment(
-    fragment: Fragment, config: SpaceConfig, weights: Weights
-) -> tuple[nn.Module, ModuleGraph]:
-    """Return a fragment of a chain with its weights, for inference, and its graph, by which its BatchNorms are folded."""
-    if weights.checkpoint is None:
-        return seeded_module(fragment, config, weights.seed or 0)
-    module, graph = traced_module(fragment, config)
-    module.load_state_dict(_own_state(fragment, weights.checkpoint))
-    return module, graph
 
 
 def _own_state(fragment: Fragment, checkpoint: WeightsFile) -> Mapping[str, Tensor]:

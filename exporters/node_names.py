@@ -21,8 +21,8 @@ from collections.abc import Iterable
 from exporters.errors import ConversionError
 from exporters.onnx_linking import MODEL_GRAPH
 from exporters.protobuf import bytes_field, changed, split_fields
-from exporters.recipe import AssemblyRecipe
 from space import Architecture
+from space.assembly import Assembly
 
 # Field numbers in onnx.proto.
 _GRAPH_NODE = 1
@@ -37,21 +37,20 @@ _VALUE = re.compile(
 _REORDER = re.compile(r"Reorder(?:Input|Output)(?![A-Za-z0-9.])")
 
 
-def with_node_names(recipe: AssemblyRecipe) -> AssemblyRecipe:
-    """Return the recipe of the same ONNX model, every node of which is named by the first value that it writes.
+def with_node_names(assembly: Assembly) -> Assembly:
+    """Return the same ONNX model, every node of which is named by the first value that it writes.
 
     The parts are the same; the skeleton is longer and has another digest. Use it to profile, not to measure.
 
     Raises:
-        ConversionError: the recipe is of another format, whose operators have no names.
+        ConversionError: the model is of another format, whose operators have no names.
     """
-    if recipe.format != "onnx":
+    if assembly.format != "onnx":
         raise ConversionError(
-            f"a {recipe.format} model's operators have no names; take a recipe of an onnx library"
+            f"a {assembly.format} model's operators have no names; take a model of an onnx library"
         )
-    return dataclasses.replace(
-        recipe, skeleton=changed(recipe.skeleton, (MODEL_GRAPH, _GRAPH_NODE), _named_node)
-    )
+    skeleton = changed(assembly.skeleton, (MODEL_GRAPH, _GRAPH_NODE), _named_node)
+    return dataclasses.replace(assembly, skeleton=skeleton, digest="")
 
 
 def node_fragment(name: str, architecture: Architecture | None = None) -> str | None:

@@ -29,6 +29,7 @@ from exporters.calibration import calibrate, calibrated_steps
 from exporters.chain_modules import HALF_SHARE, SHARE, is_alike, probe, probed
 from exporters.conversion import installed_version
 from exporters.errors import ConversionError
+from exporters.formats import Precision
 from exporters.fragments import (
     GLUE,
     HEAD,
@@ -43,7 +44,6 @@ from exporters.fragments import (
 from exporters.networks import check_half, constant_beyond_half, fragment_module
 from exporters.onnx_quantization import quantize, scale_of, without_input_pairs
 from exporters.own_run_worker import onnx_outputs
-from exporters.recipe import Precision
 from exporters.weights import Weights
 from space import SpaceConfig
 from space.text import reason_of
@@ -217,11 +217,11 @@ def _quantize(
     if is_shared and (last.op_type == "Clip" or (last.op_type == "Relu" and ends["out"][1])):
         pair.ParseFromString(_pair("out", *ends.pop("out")))
         last.output[0] = output.name = pair.graph.node[0].input[0]
-    quantized = quantize(
-        exported,
-        ends,
-        [{name: one.numpy() for name, one in zip("ab", given, strict=False)} for given in samples],
-    )
+    given = [{name: one.numpy() for name, one in zip("ab", sample, strict=False)} for sample in samples]
+    try:
+        quantized = quantize(exported, ends, given)
+    except ConversionError as error:
+        raise ConversionError(f"{step.fragment}: {error}") from error
     quantized.graph.MergeFrom(pair.graph)
     return quantized
 

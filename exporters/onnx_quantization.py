@@ -22,6 +22,7 @@ from exporters.errors import ConversionError
 
 Scales = Mapping[str, tuple[float, int]]  # scale and zero point of a tensor, by its name
 LEVELS = 255
+_PRODUCTS = ("Conv", "ConvTranspose", "Einsum", "GRU", "Gemm", "LSTM", "MatMul", "RNN")
 
 
 def scale_of(low: float, high: float) -> tuple[float, int]:
@@ -68,6 +69,7 @@ def quantize(model: onnx.ModelProto, scales: Scales, samples: Iterable[Mapping[s
         )
         quantized = onnx.load(path)
     _check_scales(quantized)
+    _check_products(quantized)
     _sort(quantized.graph)
     return quantized
 
@@ -82,6 +84,20 @@ def _check_scales(quantized: onnx.ModelProto) -> None:
                     f"{node.input[0]} has no scale in int8 ({scales.min():g} to {scales.max():g}): its values on the calibration "
                     "images are not finite; take other images or weights, or export fp32"
                 )
+
+
+def _check_products(quantized: onnx.ModelProto) -> None:
+    """Refuse weights that the quantizer leaves in floats, as those of an LSTM: what reads them is no int8."""
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    floats = {one.name for one in quantized.graph.initializer if one.data_type in kinds and len(one.dims) > 1}
+    left = sorted(
+        {one.op_type for one in quantized.graph.node if one.op_type in _PRODUCTS and floats & {*one.input}}
+    )
+    if left:
+        raise ConversionError(
+            f"ONNX Runtime's quantizer leaves {' and '.join(left)} in single precision, so that it would be no int8; use other "
+            "layers, or measure fp32 or fp16"
+        )
 
 
 def without_input_pairs(quantized: onnx.ModelProto, inputs: Sequence[str]) -> onnx.ModelProto:

@@ -20,8 +20,8 @@ from exporters.cache import cache_key
 from exporters.conversion import RUNNERS, installed_version
 from exporters.errors import ConversionError
 from exporters.expected import IMAGE_GROUPS, append_values, read_values
+from exporters.formats import Format
 from exporters.processes import ProcessEnded, answer_apart
-from exporters.recipe import Format
 from space.text import printable
 
 TIME_LIMIT_S = 180.0

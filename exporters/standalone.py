@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from exporters.formats import Format, Precision
 from exporters.library import FragmentLibrary, Progress
-from exporters.recipe import Format, Precision, link
 from exporters.weights import Weights
 from space import Architecture
 
@@ -36,7 +36,7 @@ def standalone(
     `metadata_of` the network, and `metadata` beside it. Other arguments are those of `FragmentLibrary.open`.
 
     Raises:
-        ConversionError: as `FragmentLibrary.open` and `FragmentLibrary.recipe`.
+        ConversionError: as `FragmentLibrary.open` and `FragmentLibrary.assembly`.
     """
     library = FragmentLibrary.open(
         format,
@@ -46,7 +46,7 @@ def standalone(
         precision=precision,
         on_progress=on_progress,
     )
-    linked = link(library.recipe(architecture), library.part)
+    linked = library.assembly(architecture).whole()
     notes = metadata_of(architecture, format, library.weights, precision) | dict(metadata or {})
     return _plain_onnx(linked, notes) if format == "onnx" else _plain_tflite(linked, notes)
 

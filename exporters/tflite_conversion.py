@@ -16,10 +16,10 @@ from torch.export import ExportedProgram
 
 from exporters.chain_modules import HALF_SHARE, SHARE, is_alike, probe, probed
 from exporters.errors import ConversionError
+from exporters.formats import Precision
 from exporters.fragments import GLUE, Fragment, Step, value_shape
 from exporters.networks import HALF_MOST, check_half, constant_beyond_half, fragment_module
 from exporters.own_run_worker import tflite_outputs
-from exporters.recipe import Precision
 from exporters.tensorflow_lowering import lower, trace
 from exporters.tflite_graph import read_graph
 from exporters.weights import Weights

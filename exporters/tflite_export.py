@@ -14,8 +14,8 @@ from exporters import tflite_layout as fbs
 from exporters.cache import ExportedFragment
 from exporters.calibration import calibrate, calibrated_steps
 from exporters.errors import ConversionError
+from exporters.formats import Precision
 from exporters.fragments import GLUE, Fragment, Step, all_values, value_shape
-from exporters.recipe import Precision
 from exporters.tflite_conversion import nhwc, nhwc_array, step_model
 from exporters.tflite_graph import Graph, Operator, TfliteTensor, operator_name, read_graph, with_ends
 from exporters.tflite_layout import PartWriter, Rows

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporters.formats import Precision
 from exporters.fragments import GLUE, Fragment, Step, all_values
-from exporters.recipe import Precision
 from exporters.tflite_layout import ALIGNMENT, PartWriter
 from space import SpaceConfig
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from exporters.formats import Precision
 from exporters.fragments import GLUE, Fragment, all_fragments, all_values, possible_steps
-from exporters.recipe import Precision
 from exporters.tflite_conversion import step_model
 from exporters.tflite_graph import QUANTIZE, Graph, read_graph
 from exporters.tflite_linking import OPERATORS, region_name

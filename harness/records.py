@@ -15,6 +15,8 @@ from itertools import pairwise
 from math import isfinite
 from typing import Any, TypeVar
 
+from device_agents.names import CUDA_PROVIDERS, may_use_gpu
+
 STOP_REASONS = ("precision", "plateau", "contended", "cap")
 # What a session is for. A network's and a segment's sessions make estimates; a trained network's make those of the one model
 # that has its weights; the reference against itself makes the reference latency; a throttled or a contended session was
@@ -34,18 +36,9 @@ FILE_SPACE = "file"
 # In a configuration's weights: behind it stands the digest of the files that hold them, another in each precision.
 PARTS = ", parts "
 
-# In the name of a provider that runs networks on a GPU; of NVIDIA's the clocks are asked for.
-CUDA_PROVIDERS = ("cuda", "tensorrt")
-GPU_PROVIDERS = (*CUDA_PROVIDERS, "gpu", "rocm", "migraphx")
 ONE_CALL_PROVIDERS = ("npu", "edgetpu")  # beginnings
 # Providers that compute an fp32 model in fp32. Of others no runtime tells: a GPU may take TF32 or fp16.
 FP32_PROVIDERS = ("CPUExecutionProvider", "XNNPACK", "builtin", "CPU", "GPU-fp32", "GPU-fp32+CPU")
-
-
-def uses_gpu(provider: str) -> bool:
-    """Return whether a provider runs networks on a GPU."""
-    return any(name in provider.lower() for name in GPU_PROVIDERS)
-
 
 # Fields of configurations that came later, with the values of all configurations of before; their environment is not known.
 _LATER_FIELDS = {"batch": 1, "provider_options": "", "environment": ""}
@@ -90,7 +83,7 @@ class Configuration:
     @property
     def uses_gpu(self) -> bool:
         """Return whether the provider runs networks on a GPU, whose kernels one core launches."""
-        return uses_gpu(self.provider)
+        return may_use_gpu(self.provider)
 
     @property
     def uses_cuda(self) -> bool:

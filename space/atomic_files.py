@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from space.errors import ConfigError, HarnessError
-from space.system_errors import with_remedy
+from space.system_errors import refused, with_remedy
 from space.user_paths import expand_user
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -52,10 +52,8 @@ def check_folder(folder: Path | None, option: str = "") -> None:
 
 def ensure_folder(folder: Path, remedy: str) -> None:
     """Make a folder, and those that it is in, unless it is there. Raises: ConfigError."""
-    try:
+    with refused(f"{folder}: cannot be made", remedy):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot be made: {with_remedy(error, remedy)}") from error
 
 
 def check_output_file(
@@ -208,12 +206,10 @@ def locked(path: Path) -> Iterator[None]:
     path = Path(os.path.realpath(path))
     lock = path.with_name(f".{path.name}.lock")
     with contextlib.ExitStack() as stack:
-        try:
+        remedy = "name a file in a folder that can be written, on a disk that has locks"
+        with refused(f"{lock}: cannot be locked", remedy):
             path.parent.mkdir(parents=True, exist_ok=True)
             fcntl.flock(stack.enter_context(lock.open("ab")), fcntl.LOCK_EX)
-        except OSError as error:
-            remedy = "name a file in a folder that can be written, on a disk that has locks"
-            raise ConfigError(f"{lock}: cannot be locked: {with_remedy(error, remedy)}") from error
         yield
 
 
@@ -260,13 +256,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
-        folder.mkdir(parents=True)
-        yield folder
-        folder.rename(path)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be written: {with_remedy(error, 'name another folder')}"
-        ) from error
+        with refused(f"{path}: cannot be written", "name another folder"):
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed and had this number
+            folder.mkdir(parents=True)
+            yield folder
+            folder.rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

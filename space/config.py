@@ -6,14 +6,15 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from operator import attrgetter
 from typing import Any
 
-from space.block import Block, BlockTable, block_table
+from space.block import Block, BlockTable
+from space.cells import cells
 from space.chain import Chain
 from space.errors import ArchitectureError, shown
+from space.layout import NetworkLayout, SiteModule
 
 # Networks. A search holds some twenty numbers of each: a third of a gigabyte, and seconds to compute. Three stages of 45
 # blocks are 91,125 networks and fit; four are 4.1 million and would need a minute and most of a small machine's memory, where
@@ -84,11 +85,11 @@ class SpaceConfig:
                     self.widths,
                     f"a reduction doubles the channels; write {2 * narrow} after {narrow}",
                 )
-        if self.image_size % 2**self.stages:
+        if self.image_size % (halved := 2 ** len(self.widths)):
             self._refuse(
                 "image_size",
                 self.image_size,
-                f"each of {self.stages} reductions halves the image; give a multiple of {2**self.stages}",
+                f"each of {len(self.widths)} reductions halves the image; give a multiple of {halved}",
             )
         if self.count > MAX_NETWORKS:
             self._refuse("widths", self.widths, "the networks of so many stages cannot be indexed; use fewer")
@@ -122,9 +123,16 @@ class SpaceConfig:
         return plain if self.chain is None else plain | {"chain": self.chain.to_plain()}
 
     @property
+    def layout(self) -> NetworkLayout[SiteModule]:
+        """Stem, sites and head, by which all kinds of space are handled alike."""
+        if self.chain is not None:
+            return self.chain
+        return cells(self.ops, self.widths, self.image_size, self.classes, self.in_channels)
+
+    @property
     def stages(self) -> int:
         """The number of blocks that a network chooses: in Blox one for each stage."""
-        return len(self.widths) if self.chain is None else len(self.chain.choices)
+        return len(self.choices)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -132,24 +140,19 @@ class SpaceConfig:
         return self.table.blocks
 
     @property
-    def last_size(self) -> int:
-        """The height and width, in pixels, of what the head reads."""
-        return self.image_size >> self.stages if self.chain is None else self.chain.shape(None)[2]
-
-    @property
     def table(self) -> BlockTable:
         """All blocks with their places by every name that they have."""
-        return block_table(self.ops) if self.chain is None else self.chain.table
+        return self.layout.table
 
     @property
     def choices(self) -> tuple[tuple[int, ...], ...]:
         """The blocks that may be chosen in each stage, by their places in `blocks`: all of them in Blox."""
-        return _all_blocks(self.ops, self.stages)[0] if self.chain is None else self.chain.choices
+        return self.layout.choices
 
     @property
     def digits(self) -> tuple[Mapping[int, int], ...]:
         """The place of each block of `choices` among those of its choice."""
-        return _all_blocks(self.ops, self.stages)[1] if self.chain is None else self.chain.digits
+        return self.layout.digits
 
     @property
     def radices(self) -> tuple[int, ...]:
@@ -158,24 +161,15 @@ class SpaceConfig:
 
     def place_text(self, stage: int, block: int) -> str:
         """Return a block in a stage, or a candidate at the first site of its choice, as a segment is named: `site2:skip`."""
-        if self.chain is None:
-            return f"cell{stage}:{self.blocks[block]}"
-        place, _ = next(self.chain.followers(stage))
-        return f"site{place}:{self.blocks[block]}"
+        place, _ = next(self.layout.followers(stage))
+        kind, number = self.layout.numbered(place)
+        return f"{kind}{number}:{self.blocks[block]}"
 
     def _refuse(self, key: str, value: object, remedy: str) -> None:
         raise ArchitectureError(f"space {self.name!r}: {key} = {shown(value)} cannot be used; {remedy}")
 
 
 _fields = attrgetter("name", "ops", "widths", "image_size", "classes", "in_channels", "nodes", "chain")
-
-
-@lru_cache(maxsize=64)
-def _all_blocks(
-    ops: tuple[str, ...], stages: int
-) -> tuple[tuple[tuple[int, ...], ...], tuple[Mapping[int, int], ...]]:
-    places = tuple(range(len(block_table(ops).blocks)))
-    return (places,) * stages, ({place: place for place in places},) * stages
 
 
 def is_enumerable(config: SpaceConfig) -> bool:

@@ -46,11 +46,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from space.architecture import SPACES, Space
-from space.chain import Chain, Module, Option, Site, Traced
+from space.chain import Chain, Module, Option
 from space.config import MAX_NETWORKS, SpaceConfig
 from space.costs import block_costs, fixed_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
+from space.layout import Site, Traced
 from space.module_functions import (
     build_module,
     forget_modules,
@@ -317,7 +318,7 @@ def _learning(part: _Part, folder: str, given: tuple[int, int, int], size: int) 
     states = random.getstate(), np.random.get_state()
     try:
         random.seed(0), np.random.seed(0)
-        return learning_of(_made(part, folder, given, seed=0), (1, given[0], size, size))
+        return learning_of(_made(part, folder, given), (1, given[0], size, size))
     finally:
         random.setstate(states[0]), np.random.set_state(states[1])
 
@@ -387,10 +388,10 @@ def _head(value: object, source: str, folder: str, shape: tuple[int, ...], class
 
 def _sites(
     value: object, parts: Mapping[str, _Part], source: str, folder: str, shape: tuple[int, ...]
-) -> tuple[Site, ...]:
+) -> tuple[Site[Module], ...]:
     if not isinstance(value, list | tuple) or not value:
         raise ArchitectureError(f"{source}: sites = {shown(value)}; write at least one [[sites]]")
-    sites: list[Site] = []
+    sites: list[Site[Module]] = []
     # By the label, or of sites without one by the name.
     choices, taken = dict[tuple[str, str], tuple[int, tuple[str, ...]]](), {"stem", "head", "glue"}
     for entry, one in enumerate(value):
@@ -499,7 +500,7 @@ def _shipped_traced(part: _Part, given: tuple[int, int, int], size: int) -> Trac
 @lru_cache(maxsize=4096)
 def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, int], size: int) -> Traced:
     """Trace a module of code that harness does not know. `source`: the digest of its file."""
-    first, second = (_made(part, folder, given) for _ in range(2))
+    first, second = (_made(part, folder, given, seed) for seed in range(2))
     if not {id(one) for one in first.parameters()}.isdisjoint(map(id, second.parameters())):
         raise ArchitectureError(
             f"{part.function} gives the same weights whenever it is called, and sites would share them; make new layers in it"
@@ -508,17 +509,16 @@ def _own_traced(part: _Part, folder: str, source: str, given: tuple[int, int, in
     if _trace(second, given, size, runs=2) != found:
         raise ArchitectureError(
             f"{part.function} is another network each time that it is made and run; keep counters, times and random numbers that "
-            "are no parameters out of it"
+            "are no parameters out of it (as the vectors of torch's spectral_norm)"
         )
     return found
 
 
-def _made(part: _Part, folder: str, given: tuple[int, int, int], seed: int | None = None) -> nn.Module:
+def _made(part: _Part, folder: str, given: tuple[int, int, int], seed: int = 0) -> nn.Module:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # torch's global generator is left as it was
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return build_module(part.function, part.options, folder, given)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from space.errors import ArchitectureError
 
@@ -92,6 +92,22 @@ def indices_of(config: SpaceConfig, blocks: IndexArray) -> IndexArray:
     weights = np.cumprod((1, *config.radices[:-1]), dtype=np.int64)
     found: IndexArray = digit[np.arange(config.stages), blocks] @ weights
     return found
+
+
+def of_all_networks(
+    config: SpaceConfig, constant: float, blocks: ArrayLike, join: Callable[..., Any] | None = None
+) -> NDArray[Any]:
+    """Return the sum of a constant and of the numbers of a network's blocks, (stages, B), for each network: (len(config),).
+
+    `join`: a ufunc in place of the sum.
+    """
+    import numpy as np
+
+    total = np.array([constant])
+    for row, places in zip(np.asarray(blocks), config.choices, strict=True):
+        # Later stages change more slowly: they go before the earlier ones.
+        total = (join or np.add)(row[list(places), None], total[None, :]).ravel()
+    return total
 
 
 def available(config: SpaceConfig) -> BoolArray:

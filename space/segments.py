@@ -13,15 +13,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from space.architecture import BLOX
 from space.block import Block
 from space.config import SpaceConfig
 from space.errors import ArchitectureError, did_you_mean, shown
-from space.stages import Shape, SpaceStage, chain_shape
-
-SegmentKind = Literal["stem", "cell", "reduction", "head", "site"]
+from space.layout import SegmentKind
+from space.stages import Shape, SpaceStage, shape_at
 
 PREFIX = "segment:"  # no text of an architecture begins with it
 
@@ -77,31 +75,26 @@ class Segment:
         return hashlib.md5(f"{self.config.name} {self}".encode(), usedforsecurity=False).hexdigest()
 
     @property
+    def place(self) -> int | None:
+        """The place of its site; None for stem and head."""
+        return None if self.stage is None else self.config.layout.place(self.kind, self.stage)
+
+    @property
     def input_shape(self) -> Shape:
         """The shape (channels, rows, columns) of what the segment reads, for one image."""
         if self.kind == "stem":
             return self.config.in_channels, self.config.image_size, self.config.image_size
-        if self.config.chain is not None:
-            return chain_shape(self.config, self.stage)
-        stage = self.config.stages if self.stage is None else self.stage
-        size = self.config.image_size >> stage
-        return self.config.widths[0] << stage, size, size
+        return shape_at(self.config, self.place)
 
 
 def stage_segments(stage: SpaceStage, block: Block) -> tuple[Segment, ...]:
     """Return the segments of a stage with a block: a cell and a reduction, or the sites of a chain that are any."""
-    config, number = stage.config, stage.number
-    if config.chain is None:
-        return (
-            Segment(kind="cell", stage=number, block=block, config=config),
-            Segment(kind="reduction", stage=number, config=config),
-        )
-    modules = ((place, config.chain.sites[place].runs(block)) for place in stage.sites)
-    return tuple(
-        Segment(kind="site", stage=place, block=module.block, config=config)
-        for place, module in modules
-        if not module.traced.passes
-    )
+    found, layout = [], stage.config.layout
+    for place in stage.sites:
+        (kind, number), module = layout.numbered(place), layout.sites[place].runs(block)
+        if not module.traced.passes:
+            found.append(Segment(kind=kind, stage=number, block=module.block, config=stage.config))
+    return tuple(found)
 
 
 def all_segments(config: SpaceConfig = BLOX) -> tuple[Segment, ...]:
@@ -117,15 +110,13 @@ def _piece(text: str, config: SpaceConfig) -> _Piece:
     """Return kind, stage and block of the segment that a text names. Raises: ArchitectureError."""
     pieces = _pieces(config)
     if text not in pieces:
-        if config.chain is None:
-            places = f"stages are 0 to {config.stages - 1}"
-            forms = f"{PREFIX}stem, {PREFIX}cell0:BLOCK, {PREFIX}reduction0 or {PREFIX}head"
-        else:
-            places = f"sites are 0 to {len(config.chain.sites) - 1}"
-            forms = f"{PREFIX}stem, {PREFIX}site0:CANDIDATE or {PREFIX}head"
+        layout = config.layout
+        kind, last = layout.numbered(len(layout.sites) - 1)
+        places = "sites" if kind == "site" else "stages"
+        inner = ", ".join(f"{PREFIX}{kind}0" + ":BLOCK" * (kind != "reduction") for kind in layout.kinds)
         raise ArchitectureError(
-            f"segment {shown(text)} is not in space {config.name!r}, whose {places}"
-            + (did_you_mean(text, pieces) or f"; write {forms}")
+            f"segment {shown(text)} is not in space {config.name!r}, whose {places} are 0 to {last}"
+            + (did_you_mean(text, pieces) or f"; write {PREFIX}stem, {inner} or {PREFIX}head")
         )
     return pieces[text]
 
@@ -134,14 +125,13 @@ def _piece(text: str, config: SpaceConfig) -> _Piece:
 def _pieces(config: SpaceConfig) -> Mapping[str, _Piece]:
     """Return every segment in running order by every text that it has; a parallel block has two."""
     found: dict[str, _Piece] = {f"{PREFIX}stem": ("stem", None, None)}
-    if config.chain is not None:
-        for place, site in enumerate(config.chain.sites):
-            modules = [module for module in site.candidates if not module.traced.passes]
-            found |= {f"{PREFIX}site{place}:{one.name}": ("site", place, one.block) for one in modules}
-    else:
-        table = config.table
-        for stage in range(config.stages):
-            texts = table.by_text.items()
-            found |= {f"{PREFIX}cell{stage}:{text}": ("cell", stage, table.blocks[i]) for text, i in texts}
-            found[f"{PREFIX}reduction{stage}"] = ("reduction", stage, None)
+    texts: dict[Block | None, list[str]] = {}
+    for text, i in config.table.by_text.items():
+        texts.setdefault(config.blocks[i], []).append(f":{text}")
+    for place, site in enumerate(config.layout.sites):
+        kind, number = config.layout.numbered(place)
+        for one in site.candidates:
+            if not one.traced.passes:
+                named = texts.get(one.block, [f":{one.name}" if one.name else ""])
+                found |= {f"{PREFIX}{kind}{number}{text}": (kind, number, one.block) for text in named}
     return found | {f"{PREFIX}head": ("head", None, None)}

@@ -42,14 +42,12 @@ class SpaceStage:
     @property
     def ops(self) -> tuple[str, ...]:
         """The names from which its blocks choose."""
-        if self.config.chain is None:
-            return self.config.ops
-        return tuple(block.op1 for block in self.blocks)
+        return tuple(dict.fromkeys(op for block in self.blocks for op in block.ops))
 
     @property
     def sites(self) -> range:
-        """The places of its sites in a chain; none in Blox."""
-        return range(0) if self.config.chain is None else stage_sites(self.config)[self.number]
+        """The places of its sites: in Blox of a cell and a reduction."""
+        return stage_sites(self.config)[self.number]
 
     @property
     def prefix(self) -> str:
@@ -59,25 +57,18 @@ class SpaceStage:
     @property
     def input_shape(self) -> Shape:
         """The shape of what it reads, for one image."""
-        if self.config.chain is not None:
-            return chain_shape(self.config, self.sites.start)
-        size = self.config.image_size >> self.number
-        return self.config.widths[self.number], size, size
+        return shape_at(self.config, self.sites.start)
 
     @property
     def output_shape(self) -> Shape:
         """The shape of what it gives, for one image."""
-        if self.config.chain is not None:
-            return chain_shape(self.config, self.sites.stop)
-        channels, size, _ = self.input_shape
-        return 2 * channels, size // 2, size // 2
+        return shape_at(self.config, self.sites.stop)
 
 
 def stage_sites(config: SpaceConfig) -> tuple[range, ...]:
-    """Return the places of the sites of each stage of a chain, one stage after the other."""
-    assert config.chain is not None
-    firsts = [next(config.chain.followers(choice))[0] for choice in range(config.stages)]
-    ends = [*firsts[1:], len(config.chain.sites)]
+    """Return the places of the sites of each stage, one stage after the other."""
+    firsts = [next(config.layout.followers(choice))[0] for choice in range(config.stages)]
+    ends = [*firsts[1:], len(config.layout.sites)]
     return tuple(range(first, end) for first, end in zip([0, *firsts[1:]], ends, strict=True))
 
 
@@ -87,20 +78,17 @@ def check_stages(config: SpaceConfig, what: str) -> None:
     Raises:
         ArchitectureError: it is so; the message names the choice and the sites.
     """
-    if config.chain is None:
-        return
     for choice, places in enumerate(stage_sites(config)):
-        for place, site in config.chain.followers(choice):
+        for place, site in config.layout.followers(choice):
             if place not in places:
                 raise ArchitectureError(
                     f"{what}: in space {config.name!r} site {site.name} follows the choice of site "
-                    f"{next(config.chain.followers(choice))[1].name}, with sites of other choices between them; give it a choice "
-                    "of its own"
+                    f"{next(config.layout.followers(choice))[1].name}, with sites of other choices between them; give it a "
+                    "choice of its own"
                 )
 
 
-def chain_shape(config: SpaceConfig, place: int | None) -> Shape:
-    """Return the shape of what a site of a chain reads, by its place; for None of what the head reads."""
-    assert config.chain is not None
-    _, channels, rows, columns = config.chain.shape(place)
+def shape_at(config: SpaceConfig, place: int | None) -> Shape:
+    """Return the shape of what a site reads, by its place; for None of what the head reads."""
+    _, channels, rows, columns = config.layout.shape(place)
     return channels, rows, columns

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from space.errors import ConfigError
 
 _REMEDIES = (
     ("no space left|disk is full|disk full", "the disk is full: free some room there, or name another place"),
@@ -30,6 +34,15 @@ _REMEDIES = (
 def with_remedy(error: BaseException, otherwise: str) -> str:
     """Return an error's reason, as the system words it, and its remedy: `No such file or directory; check the path`."""
     return f"{getattr(error, 'strerror', None) or error}; {remedy_for(error, otherwise)}"
+
+
+@contextmanager
+def refused(what: str, otherwise: str) -> Iterator[None]:
+    """Raise what the system refuses within as a ConfigError: `what` cannot be done, the reason, and its remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{what}: {with_remedy(error, otherwise)}") from error
 
 
 def remedy_for(said: object, otherwise: str = "") -> str:

@@ -21,9 +21,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from space.chain import Traced
 from space.errors import ArchitectureError
-from space.memory import FLOAT_BYTES, MapSizes
+from space.layout import FLOAT_BYTES, MapSizes, Traced
 from space.module_functions import running
 from space.text import reason_of
 

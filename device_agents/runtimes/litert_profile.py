@@ -11,7 +11,7 @@ from ctypes import c_int
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, Tuple
 
-from device_agents.nvidia import may_use_gpu
+from device_agents.names import may_use_gpu
 from device_agents.refusal import Refusal
 from device_agents.runtimes.litert import open_compiled
 from device_agents.runtimes.litert_api import LiteRtError, ProfilerEvent

@@ -194,8 +194,16 @@ def search_library(
         setting, provenance, fronts = prepare(
             request, library, store, partial(run_watched, runner=runner, watch=watch), log
         )
-    kinds = () if request.output is None else searched_models(provenance, request.query.latencies.precision)
-    devices = {} if request.verify is None else devices_to_verify(provenance, request.query.devices_file)
+    kinds = (
+        ()
+        if request.output is None
+        else searched_models(provenance, request.query.latencies.choice.precision)
+    )
+    devices = (
+        {}
+        if request.verify is None
+        else devices_to_verify(provenance, request.query.latencies.choice.devices_file)
+    )
     runs = search_seeds(library, setting, request.seeds, partial(_search, request=request))
     run = incumbent(runs)
     student, measured, within = run.answer, None, True

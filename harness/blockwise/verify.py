@@ -43,7 +43,9 @@ class Verdict:
     outcomes: tuple[Outcome, ...]
 
 
-def devices_to_verify(provenance: Mapping[str, Provenance], devices_file: Path | None) -> dict[str, Device]:
+def devices_to_verify(
+    provenance: Mapping[str, Provenance], devices_file: str | Path | None
+) -> dict[str, Device]:
     """Return the devices on which finished networks will be measured, by name, before anything is trained.
 
     Raises: ConfigError when no device of the store is searched, or one is not in devices.toml; ConversionError when a package

@@ -26,6 +26,7 @@ from space.user_paths import check_are_there
 if TYPE_CHECKING:
     from harness.query.query import Query
     from harness.store import Store
+    from harness.store.configurations import ConfigurationChoice
     from search.table.constraints import Constraint
 
 
@@ -152,16 +153,25 @@ class QueryOptions:
     def check_stored(self, store: Store, costs: Sequence[str] = ()) -> None:
         """Raise ConfigError for limits that cannot be read, or a cost of which nothing is stored, before anything is loaded."""
         from harness.query.cost_names import check_query
-        from harness.store.configurations import ConfigurationChoice
 
         devices, constraints = self.limits()
-        choice = ConfigurationChoice(
-            runtime=self.runtime, threads=self.threads, precision=self.precision, batch=self.run_batch
-        )
         check_query(
-            store, [*devices, *costs], constraints, choice,
-            space=self.space, confidence=self.confidence, latencies=self.latencies or (), devices_file=self.devices_file,
+            store, [*devices, *costs], constraints, self.choice(), confidence=self.confidence, latencies=self.latencies or ()
         )  # fmt: skip
+
+    def choice(self) -> ConfigurationChoice:
+        """Return the choice of a stored device's configurations."""
+        from harness.store.configurations import ConfigurationChoice
+        from space.registry import space_name
+
+        return ConfigurationChoice(
+            runtime=self.runtime,
+            threads=self.threads,
+            precision=self.precision,
+            batch=self.run_batch,
+            space=space_name(self.space),
+            devices_file=self.devices_file,
+        )
 
     def query(self, costs: Sequence[str] = ()) -> Query:
         """Return the query; `costs` are further columns to join.
@@ -183,10 +193,7 @@ class QueryOptions:
                 noise_sd=self.accuracy_sd,
             ),
             latencies=LatencySource(
-                runtime=self.runtime,
-                threads=self.threads,
-                precision=self.precision,
-                batch=self.run_batch,
+                choice=self.choice(),
                 measured_only=self.measured_only,
                 doubtful=self.doubtful,
                 coverage=SHOWN_COVERAGE if self.confidence is None else self.confidence,
@@ -197,7 +204,6 @@ class QueryOptions:
             costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *costs])),
             constraints=constraints,
             confident=self.confidence is not None,
-            devices_file=self.devices_file,
         )
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 from device_agents.archive import build_archive
 from harness.devices.answers import BadAnswer, check_answer, check_boot, check_event, check_refusal
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device, default_python, runtime_sources
 from harness.devices.framing import FrameStream
 from harness.devices.runtime_packages import vendor_libraries
@@ -26,6 +25,7 @@ from harness.devices.sending import AHEAD, DIGESTS_AT_ONCE, Part, PartSender, Pr
 from harness.devices.transports.contract import Channel, Transport
 from harness.errors import AgentError, DeviceError, LinkError
 from harness.version import __version__
+from space.assembly import Assembly
 from space.system_errors import remedy_for
 from space.text import printable
 

@@ -14,6 +14,7 @@ from device_agents.throttling import (
     PI_BITS,
     PI_SINCE_BOOT,
     causes_of,
+    clock_limits_khz,
     clock_tier,
     gpus_in,
     integer,
@@ -195,26 +196,14 @@ def stayed_as_set(session: SessionRecord) -> bool:
 
     A power mode, and limits of a GPU, are told by programs, which no sample asks.
     """
-    before = session.conditions_before
-    own = [one for one in session.samples if "source" not in one]
-    last = own[-1] if own else {}
-    khz = {core: table(one) for core, one in table(before.get("freq_khz")).items()}
-    then = {
-        "governors": table(before.get("governors")),
-        **{
-            f"{name}_khz": {core: one[name] for core, one in khz.items() if name in one}
-            for name in ("min", "max")
-        },
-    }
-    cores = [str(core) for core in session.cores]
-    is_same = all(
-        table(last.get(name)).get(core) == values[core]
-        for name, values in then.items()
-        for core in cores
-        if core in values
-    )
+
+    def set_to(told: Mapping[str, Any]) -> list[object]:
+        settings = table(told.get("governors")), clock_limits_khz(told, "min"), clock_limits_khz(told)
+        return [told.get("boost"), *(one.get(str(core)) for one in settings for core in session.cores)]
+
+    before, own = session.conditions_before, [one for one in session.samples if "source" not in one]
     is_told = not before.get("power_mode") and not session.configuration.uses_gpu
-    return is_same and is_told and last.get("boost") == before.get("boost")
+    return is_told and set_to(before) == set_to(own[-1] if own else {})
 
 
 def session_signs(session: SessionRecord) -> list[str]:

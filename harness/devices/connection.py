@@ -15,12 +15,12 @@ from typing import Any
 from harness.devices.adb.client import Adb
 from harness.devices.adb.clock import read_offset
 from harness.devices.adb.watch import PhoneWatch
-from harness.devices.assembly import Assembly
 from harness.devices.client import ISOLATED, AgentClient, Deployment, deploy
 from harness.devices.config import Device, SshDevice, default_python
 from harness.devices.link import Attempt, OnConnecting, Waiting
 from harness.devices.transports.contract import Transport
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.system_errors import remedy_for
 from space.text import clock

@@ -11,6 +11,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from device_agents.block_plans import why_no_energy
+from device_agents.core_gate import FREE_SHARE
 from device_agents.runtimes import uses_accelerator
 from device_agents.throttling import ANDROID_STATUS, clock_tier, throttle_signs
 from harness.devices.adb.client import Adb
@@ -21,7 +23,7 @@ from harness.devices.config import RUNTIMES, AdbDevice, Device, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.runtimes import RuntimeUse, allowed_cores, choose_runtimes, is_expected
 from harness.devices.transports import open_transport
-from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, find_sensor, try_forms, try_runtime, why_no_energy
+from harness.devices.trial import NOT_KNOWN, SHARED_WORKER, find_sensor, try_forms, try_runtime
 from harness.errors import AgentError, DeviceError
 from space.errors import ConfigError
 from space.text import counted
@@ -32,8 +34,6 @@ HOT_C = 70.0
 BUSY_SHARE = 0.5
 PI_5_MA = 5000
 PI_5_VOLTS = 4.8  # its firmware warns at 4.63
-# Of a probe's time: a session that waits more for its core loses a good part of its slices.
-WAITED_SHARE = 0.05
 AT_ONCE = 32  # devices
 POLL_S = 0.5
 OWNER = new_owner("harness doctor")
@@ -532,7 +532,7 @@ def _busy_cores(waited: Mapping[str, Any], hello: Mapping[str, Any]) -> Check:
     shares = [share for core in cores if (share := waited.get(core)) is not None]
     if not shares:
         return Check(status="warn", name="waiting", found="the device does not tell how busy each core is")
-    is_busy = min(shares) > WAITED_SHARE
+    is_busy = min(shares) > FREE_SHARE
     remedy = "no fast core is free: stop what else runs (top shows it)" if is_busy else ""
     return _check("waiting", f"a process waits for {found}", remedy)
 

@@ -16,16 +16,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from device_agents.choices import old_version
 from harness.devices.answers import BadAnswer, Installed, InstallNote, Survey, check_installed, check_survey
-from harness.devices.assembly import Assembly
 from harness.devices.config import Device, parse_runtime
 from harness.devices.connection import Connection, new_owner
 from harness.devices.doctor import Check, diagnose, exit_status, try_runtimes
 from harness.devices.runtime_packages import PackageRow, download_wheels, find_row, machine_of
-from harness.devices.runtimes import choose_runtimes, old_version
+from harness.devices.runtimes import choose_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
 from harness.errors import DeviceError
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.system_errors import remedy_for
 from space.text import printable

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from device_agents.choices import ON_REQUEST, fitting_cores, old_version, version_name, wanted_runtimes
 from device_agents.names import short_provider
 from harness.devices.config import (
     PACKED,
@@ -21,11 +22,8 @@ from harness.devices.config import (
 )
 from harness.devices.provider_options import KNOWN, RUNTIME, option_texts
 from space.errors import ConfigError, did_you_mean
-from space.text import counted
 
 _INSTALL = {"onnxruntime": "onnxruntime", "tflite": "ai-edge-litert", "litert": "ai-edge-litert"}
-# Measured where they are asked for, or where nothing else is: on a CPU litert takes the time that tflite takes.
-_ON_REQUEST = ("litert",)
 _PROVIDER_REMEDIES = {
     (
         "tflite",
@@ -35,8 +33,6 @@ _PROVIDER_REMEDIES = {
     " (on a Jetson: docs/how-to/jetson.md)",
     ("onnxruntime", "openvino"): "; in the Python that measures there: pip install onnxruntime-openvino",
 }
-# The first release that reads the models: ONNX opset 17, IR version 8 (exporters.onnx_export).
-LEAST_VERSIONS = {"onnxruntime": (1, 12)}
 VENV = "harness-venv"  # in the home folder: systems such as Debian 12 let pip install nowhere else (PEP 668)
 
 
@@ -64,17 +60,16 @@ def choose_runtimes(
     Raises: ConfigError for an unknown runtime or provider, one that the device lacks, or when none is left.
     """
     found = {str(r["name"]): r for r in hello.get("runtimes", [])}
-    usual = [name for name in found if name not in _ON_REQUEST]
-    wanted = list(requested or device.runtimes or usual or found)
+    wanted = wanted_runtimes(requested or device.runtimes, found)
     try:
-        parsed = [(text, *parse_runtime(text)) for text in dict.fromkeys(wanted)]
+        parsed = [(text, *parse_runtime(text)) for text in wanted]
     except ValueError as error:
         raise ConfigError(f"--runtime {error}") from error
     parsed = [entry for entry in parsed if not formats or runtime_format(entry[1]) in formats]
     uses = [_use(device, found, hello, *entry) for entry in parsed]
     if not uses:
         fitting = [name for name in known_runtimes() if not formats or runtime_format(name) in formats]
-        fitting = [name for name in fitting if name not in _ON_REQUEST]
+        fitting = [name for name in fitting if name not in ON_REQUEST]
         reason = f"none runs {' or '.join(formats)} models" if formats else "none is installed"
         remedy = f"install one on the device: {_install_lines(device, hello, fitting)}"
         if requested or device.runtimes:
@@ -90,14 +85,14 @@ def likely_runtimes(device: Device, requested: Sequence[str], formats: Collectio
     `choose_runtimes` chooses among them, and among all where the device has none of these.
     """
     named = dict.fromkeys(text.partition(":")[0] for text in requested or device.runtimes)
-    usual = (name for name in known_runtimes() if name not in _ON_REQUEST)
+    usual = (name for name in known_runtimes() if name not in ON_REQUEST)
     return [name for name in named or usual if not formats or RUNTIMES.get(name) in (None, *formats)]
 
 
 def is_expected(device: Device, runtime: str) -> bool:
     """Return whether a runtime is to work on a device: one that is measured where it is asked for, only there."""
     named = (parse_runtime(text)[0] for text in device.runtimes)
-    return runtime not in _ON_REQUEST or runtime in named
+    return runtime not in ON_REQUEST or runtime in named
 
 
 def parse_cores(text: str) -> tuple[int, ...]:
@@ -126,51 +121,17 @@ def allowed_cores(
     Which of them it takes is decided before each worker, by how busy they are.
     Raises: ConfigError when the device has no such cores or too few of one kind.
     """
-    usable, clusters = sorted(hello["cores"]), hello.get("clusters") or [hello["cores"]]
     named, count = asked_cores(device, threads, cores)
-    allowed = tuple(sorted(named or clusters[0]))
-    kinds = [_list(sorted(alike)) for cluster in clusters if (alike := set(cluster) & set(named))]
-    if absent := [core for core in named if core not in usable]:
-        trouble = f"core {absent[0]} is not usable (usable: {_list(usable)}); name others with --cores"
-    elif count > len(allowed) and named:
-        trouble = (
-            f"{count} threads on {counted(len(named), 'named core')} {_list(named)}; threads that share a core are noise: "
-            "name more cores or fewer threads"
-        )
-    elif count > len(allowed):
-        trouble = (
-            f"{count} threads, but its fastest cluster has {counted(len(allowed), 'core')} {_list(clusters[0])}; "
-            "use fewer threads, or name cores with --cores"
-        )
-    elif count < len(named) and len(kinds) > 1:
-        trouble = (
-            f"cores {' and '.join(kinds)} are unlike, and a session of {counted(count, 'thread')} would take the quietest of "
-            "all, now these, now those: name cores of one kind, or as many as threads"
-        )
-    else:
-        return allowed, count
-    raise ConfigError(device.who, trouble)
+    try:
+        return fitting_cores(hello, named, count), count
+    except ValueError as error:
+        raise ConfigError(device.who, str(error)) from error
 
 
 def asked_cores(device: Device, threads: int | None, cores: Sequence[int]) -> tuple[tuple[int, ...], int]:
     """Return the cores that the command line or devices.toml names, empty for none, and the number of threads."""
     named = tuple(cores) or device.cores
     return named, threads or _threads_in_file(device, named, cores)
-
-
-def version_name(runtime: Mapping[str, Any]) -> str:
-    """Return a runtime's version, after the package's name where that differs: several packages hold a TFLite."""
-    name, package, version = (str(runtime.get(key, "")) for key in ("name", "package", "version"))
-    return version if package == name else f"{package} {version}"
-
-
-def old_version(runtime: Mapping[str, Any]) -> str:
-    """Describe a runtime that is too old to read the models; empty where it is not, or its version is no number."""
-    least = LEAST_VERSIONS.get(str(runtime.get("name")))
-    numbers = re.match(r"([0-9]+)[.]([0-9]+)", str(runtime.get("version")))
-    if least is None or numbers is None or tuple(map(int, numbers.groups())) >= least:
-        return ""
-    return f"{version_name(runtime)} of {runtime['name']} is too old, {least[0]}.{least[1]} is the first that reads the models"
 
 
 def _threads_in_file(device: Device, named: Sequence[int], cores_of_command_line: Sequence[int]) -> int:
@@ -251,7 +212,7 @@ def _install_lines(device: Device, hello: Mapping[str, Any], names: Iterable[str
     by_hand = before + " or ".join(lines.values()) + after
     if device.transport == PACKED or not set(names) <= set(_INSTALL):
         return by_hand
-    asked = "".join(f" --runtime {name}" for name in names if name in _ON_REQUEST)
+    asked = "".join(f" --runtime {name}" for name in names if name in ON_REQUEST)
     return f"harness provision --device {device.name}{asked}, or by hand: {by_hand}"
 
 
@@ -261,7 +222,3 @@ def _without_wheels(hello: Mapping[str, Any]) -> str:
     if platform.get("libc") == "musl":
         return "musl, this system's C library"
     return "a 32-bit Python" if platform.get("bits") == "32" and "android" not in platform else ""
-
-
-def _list(cores: Sequence[int]) -> str:
-    return ",".join(map(str, cores))

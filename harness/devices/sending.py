@@ -12,8 +12,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from harness.devices.assembly import Assembly
 from harness.errors import AgentError
+from space.assembly import Assembly
 
 DICTIONARY_BYTES = 1 << 15
 MIN_CHUNK_BYTES = 1 << 13

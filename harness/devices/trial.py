@@ -9,17 +9,17 @@ sums of the values that its convolution gives, from numpy (`tests/harness/device
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
 from math import hypot
 from typing import Any
 
-from device_agents.block_plans import LONGEST_BLOCK_S, BlockPlan, energy_plan
-from harness.devices.assembly import Assembly
+from device_agents.block_plans import BlockPlan, why_no_energy
 from harness.devices.client import AgentClient
 from harness.devices.runtimes import RuntimeUse
 from harness.errors import AgentError
+from space.assembly import Assembly
 
 TOLERANCE = 2e-3  # relative: accelerators compute in half precision or TF32
 SILENCE_S = 20.0
@@ -130,18 +130,6 @@ def find_sensor(
     reasons = found["reasons"] if found.get("sensor") is None else [trouble]
     other = find_gauge()
     return other | {"reasons": [*reasons, *other["reasons"]]}
-
-
-def why_no_energy(found: Mapping[str, Any]) -> str:
-    """Return why what an agent says of its sensor is not enough to measure energy, empty where it is."""
-    if found.get("sensor") is None:
-        return "no sensor of energy; " + "; ".join(found.get("reasons", ()))
-    if "update_s" not in found:
-        return f"the value of its sensor ({found['sensor']['kind']}) did not change within a minute"
-    if energy_plan(found["update_s"]) is not None:
-        return ""
-    seldom = f"its sensor ({found['sensor']['kind']}) measures every {found['update_s']:.0f} s"
-    return f"{seldom}, too seldom for blocks of {LONGEST_BLOCK_S:.0f} s"
 
 
 def _session(recipe: dict[str, Any], networks: int) -> dict[str, Any]:

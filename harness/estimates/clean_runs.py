@@ -17,7 +17,8 @@ from statistics import fmean, median
 from typing import TypeVar
 from weakref import ref
 
-from device_agents.clean_runs import DISTURBED_SHARE, LONG_RUN_NS, ends_cold, find_undisturbed, warm_places
+from device_agents.clean_runs import LONG_RUN_NS, ends_cold, find_undisturbed, warm_places
+from device_agents.contention import enough_slices, hold_ups, others_disturbed
 from device_agents.throttling import number
 from harness.devices.conditions import may_be_shared, others_on_gpu, session_signs
 from harness.records import SessionRecord, Slice
@@ -35,14 +36,7 @@ FEW_RUNS_DOUBT = 0.01
 # draw their work by lot by 8 to 31 %.
 EVEN_SHARE = 0.03
 FEWEST_UNEVEN = 3  # runs that tell a mean from the fastest ones
-FEWEST_SLICES = 6  # of fewer values not even the extremes enclose the median with 95 %: 1 - 2 * 0.5**5 = 94 %
-MIN_SLICES = 12  # where a session's plan does not say
-STEAL_SHARE = 0.02  # of the session's time: what a hypervisor takes shows in no run's delay
-# Of records without delays: 93 sessions that waited below 30 % ran as if alone, those above were wrong by up to a factor of
-# three; turns of 3 ms beside runs of 3 ms begin to matter well below that.
-WAITED_SHARE = 0.1
 FREE_SHARE = 0.005  # so little waiting over a whole session disturbs one run in a hundred at most
-FAULTS_SHARE = 0.1  # of the slices: page faults and stops in fewer are not in a median
 
 
 Found = TypeVar("Found")
@@ -114,18 +108,16 @@ def is_known(session: SessionRecord) -> bool:
 
 
 def is_contended(session: SessionRecord) -> bool:
-    """Return whether other programs left a session too little: too few clean slices, a hypervisor that took its core, or what
-    held it up unseen.
-
-    Too few are less than half of its slices and of what its plan asks for, or less than carry an interval. Of a session that does
-    not know what its runs waited, the whole wait decides.
-    """
-    if steal_share(session) > STEAL_SHARE or held_up(session):
-        return True
+    """Return whether other programs left a session too little, see `device_agents.contention.others_disturbed`."""
     found = contention(session)
-    if not found.known:
-        return (found.waited_share or 0.0) > WAITED_SHARE
-    return found.clean_slices < min(_enough(session), found.slices)
+    told = {
+        "stop": session.stop,
+        "loop_s": session.loop_s,
+        "waited_s": session.conditions_after.get("waited_s"),
+    }
+    told |= {name: session.scheduling.get(name) for name in ("steal_s", "unseen")}
+    clean = found.clean_slices if found.known else None
+    return others_disturbed(told, found.slices, clean, number(session.plan.get("min_slices")))
 
 
 def is_seen_free(session: SessionRecord) -> bool:
@@ -201,38 +193,14 @@ def steal_share(session: SessionRecord) -> float:
 
 
 def held_up(session: SessionRecord) -> list[str]:
-    """Return in words what held a session up and shows in no run's wait (device_agents.unseen), if it was enough."""
-    told = session.scheduling.get("unseen")
-    unseen = told if isinstance(told, Mapping) else {}
-    throttled_s, faults, stops = (
-        number(unseen.get(name)) or 0.0 for name in ("throttled_s", "major_faults", "stops")
-    )
-    found = []
-    if throttled_s > DISTURBED_SHARE * session.loop_s:
-        found.append(
-            f"a CPU quota that was set meanwhile took {throttled_s / session.loop_s:.0%} of the time"
-        )
-    for count, what in (
-        (faults, "page faults waited for the disk or compressed memory"),
-        (stops, "times a signal stopped the worker, as cpulimit does"),
-    ):
-        if count > FAULTS_SHARE * len(session.slices):
-            found.append(f"{count:.0f} {what}")
-    if unseen.get("traced") is True:
-        found.append("a tracer, such as strace or a debugger, held the worker")
-    return found
+    """Return in words what held a session up and shows in no run's wait, if it was enough."""
+    return hold_ups(session.scheduling.get("unseen"), session.loop_s, len(session.slices))
 
 
 def waited_share_of(session: SessionRecord) -> float | None:
     """Return the share of its time that a whole session waited for a core; None where it does not know."""
     waited_s = number(session.conditions_after.get("waited_s"))
     return waited_s / session.loop_s if waited_s is not None and session.loop_s > 0 else None
-
-
-def _enough(session: SessionRecord) -> int:
-    """Return how many clean slices a session needs."""
-    planned = number(session.plan.get("min_slices")) or MIN_SLICES
-    return max(FEWEST_SLICES, min(int(planned), (len(session.slices) + 1) // 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +250,7 @@ def _seen(session: SessionRecord) -> tuple[tuple[CleanSlice, ...], Contention]:
         for index, both in enumerate(models)
         if all(model.is_clean for model in both)
     ]
-    if len(found) < _enough(session):
+    if len(found) < enough_slices(len(session.slices), number(session.plan.get("min_slices"))):
         found += [
             _corrected_slice(session, index, *both)
             for index, both in enumerate(models)

@@ -7,6 +7,7 @@ The interval is of the scatter between turns: how well the sensor itself is cali
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
@@ -132,13 +133,18 @@ def sensor_of(run: BlockRun) -> str:
 
 
 def newest_energy(runs: Sequence[BlockRun]) -> Energy | None:
-    """Return the energy that the newest of a network's runs of its last model tells, None where none of them tells any."""
+    """Return the energy that the newest of a network's runs of its last model tells, None where none of them tells any.
+
+    What is in part another program's counts only where there is no other.
+    """
+    found: Energy | None = None
     for run in reversed(of_last_model(sorted(runs, key=lambda run: run.started_utc))):
-        try:
-            return energy_of(run)
-        except NoEnergy:
-            continue
-    return None
+        with suppress(NoEnergy):
+            told = energy_of(run)
+            if not told.is_doubtful:
+                return told
+            found = found or told
+    return found
 
 
 def _rests_beside(blocks: Sequence[TimedBlock], number: int) -> list[TimedBlock]:

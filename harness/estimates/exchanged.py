@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from math import exp, fsum, hypot, log, pi, sqrt
 from statistics import fmean, median, variance
 
-from harness.estimates.clean_runs import FEWEST_SLICES, doubt_of, usable_sessions
+from device_agents.contention import FEWEST_SLICES
+from harness.estimates.clean_runs import doubt_of, usable_sessions
 from harness.estimates.estimate import (
     COVERAGE,
     LARGEST_DEVIATION,

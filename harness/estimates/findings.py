@@ -15,6 +15,7 @@ from math import inf
 from statistics import fmean, median
 from typing import Any, Literal, get_args
 
+from device_agents.contention import STEAL_SHARE
 from device_agents.throttling import number
 from harness.devices.conditions import (
     ANY_THROTTLING,
@@ -28,7 +29,6 @@ from harness.devices.conditions import (
     throttle_remedy,
 )
 from harness.estimates.clean_runs import (
-    STEAL_SHARE,
     clean_slices,
     contention,
     held_up,

@@ -17,9 +17,10 @@ from statistics import fmean, median, quantiles, variance
 from typing import Any
 
 from device_agents.clean_runs import DISTURBED_SHARE, baseline_ns
+from device_agents.contention import STEAL_SHARE
 from device_agents.throttling import number
 from harness.devices.conditions import others_on_gpu, signs_of_samples
-from harness.estimates.clean_runs import SETTLING_RUNS, STEAL_SHARE
+from harness.estimates.clean_runs import SETTLING_RUNS
 from harness.estimates.estimate import COVERAGE
 from harness.estimates.moved import apart_in_blocks, are_far
 from harness.estimates.reference import OTHERS_SHARE

@@ -13,11 +13,11 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from device_agents.facts import Absent, parse_machine_id, parse_thermal_status
 from device_agents.names import short_provider
@@ -69,6 +69,7 @@ FEWEST_RUNS, MOST_RUNS = 10, 10_000
 TRIAL_RUNS = 10
 CALL_S = benchmark_model.MOST_S + 60.0
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+T = TypeVar("T")
 
 
 def run_averages(
@@ -111,6 +112,7 @@ def _measure(device: AdbDevice, campaign: CampaignTask, work: LackingSessions) -
     """Measure on a phone that is held. Raises: as `run_averages`."""
     phone, outcome = _Phone(device, campaign.report), campaign.outcome
     phone.open()
+    phone.retried(phone.prepare, campaign.cancel)
     try:
         for use in _uses(device, phone, campaign.source, campaign.options):
             outcome.uses.append(use)
@@ -166,10 +168,13 @@ class _Phone:
     _program: str = field(init=False)
 
     def open(self) -> None:
-        """Look for the phone, and put the program there. Raises: ConfigError, DeviceError."""
+        """Look for the phone. Raises: DeviceError."""
         self.adb = Adb(self.device.adb, self.device.who)
         self.report(Connecting(by="adb"))
         self.adb.check()
+
+    def prepare(self) -> None:
+        """Put the program there, and ask what the phone is. Raises: ConfigError, DeviceError."""
         path = self.device.program
         try:
             data = path.read_bytes()
@@ -229,15 +234,28 @@ class _Phone:
         except ConfigError as error:
             raise DeviceError(self.device.who, f"{ONLINE} is {said[:80]!r}, no list of cores") from error
 
-    def await_return(self, error: LinkError, cancel: threading.Event) -> None:
+    def retried(self, call: Callable[[], T], cancel: threading.Event) -> T:
+        """Call, and call once more where the phone went meanwhile and adb reaches it again; return the result.
+
+        Raises: LinkError where it stays away, or goes again; Cancelled; as `call`.
+        """
+        try:
+            return call()
+        except LinkError as error:  # restarted, or its cable was loose
+            self._await_return(error, cancel)
+            return call()
+
+    def _await_return(self, error: LinkError, cancel: threading.Event) -> None:
         """Wait until adb reaches the phone again. Raises: LinkError where it stays away; DeviceError; Cancelled."""
         for wait_s in RECONNECT_WAITS_S:
             self.report(Reconnecting(reason=error.reason))
             if cancel.wait(wait_s):
                 raise Cancelled()
-            with suppress(LinkError):
+            try:
                 self.adb.check()
                 return
+            except LinkError as latest:
+                error = latest
         raise error
 
     def conditions_now(self) -> dict[str, Any]:
@@ -245,15 +263,15 @@ class _Phone:
         return slow_conditions(self.adb) | self.thermal()
 
     def thermal(self) -> dict[str, Any]:
-        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError."""
+        """Return Android's thermal status, nothing where this phone does not tell it. Raises: LinkError, DeviceError."""
         try:
             return {
                 "thermal_status": parse_thermal_status(self.adb.shell(["dumpsys", "thermalservice"]).text)
             }
         except Absent:
             return {}
-        except ValueError as error:  # half an answer, unless it is so again
-            raise LinkError(self.device.who, str(error)) from error
+        except ValueError as error:
+            raise DeviceError(self.device.who, str(error)) from error
 
     def call(self, graph: str, use: RuntimePlan, runs: int, cores: Sequence[int]) -> Averages:
         """Run a model so often. Raises: NotAverages, LinkError."""
@@ -263,11 +281,7 @@ class _Phone:
         if cores:
             words = ["taskset", f"{sum(1 << core for core in cores):x}", *words]
         done = self.adb.shell(words, timeout_s=CALL_S)
-        try:
-            found = parse_averages(f"{done.text}\n{done.stderr}", runs)
-        except NotAverages:
-            self.adb.check()  # else it is the cable's fault, and no network's
-            raise
+        found = parse_averages(f"{done.text}\n{done.stderr}", runs)
         if use.runtime.provider.startswith("GPU") and not found.is_whole:
             raise NotAverages(
                 f"{use.runtime.provider} does not run the whole model, by what benchmark_model says: that is no latency of it"
@@ -345,11 +359,7 @@ class _Sessions:
             if unit.model.graph_hash in failed:
                 continue
             try:
-                try:
-                    session = self._session(unit.model)
-                except LinkError as error:  # restarted, or its cable was loose
-                    self._phone.await_return(error, self._cancel)
-                    session = self._session(unit.model)
+                session = self._phone.retried(partial(self._session, unit.model), self._cancel)
                 self._store.add_session(session)
                 outcome.measured += 1
                 self._report(SessionDone())

@@ -16,23 +16,24 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan
-from device_agents.throttling import Gate
+from device_agents.attempts import FAILURES_IN_A_ROW, NO_MEMORY
+from device_agents.block_plans import BlockPlan, energy_plan, sustained_plan, why_no_energy
+from device_agents.core_gate import CoreGate, verified_request
+from device_agents.throttling import POLL_S, Gate
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
 from harness.devices.link import Link, probe_conditions
 from harness.devices.runtimes import allowed_cores, choose_runtimes, likely_runtimes
 from harness.devices.transports import open_transport
 from harness.devices.transports.contract import Transport
-from harness.devices.trial import why_no_energy
 from harness.errors import Cancelled, DeviceError, LinkError, StoreError, Unstorable
 from harness.estimates.energy import trouble_with_energy
 from harness.estimates.estimate import reference_latency_ns
 from harness.estimates.outputs import is_reference_wrong, is_wrong
-from harness.measurement.core_gate import CoreGate, CoreRequest
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.events import (
     Activity,
+    BusyCores,
     Calibrating,
     Connecting,
     Event,
@@ -66,12 +67,9 @@ from harness.store import Store
 from space.errors import ConfigError, HarnessError
 from space.text import clock, counted
 
-CONSECUTIVE_FAILURES = 5  # in a row are the device's fault, not the networks'
 EXPECTED_AT_ONCE = 50  # between two words on how far it is
 MOST_SUSTAINED = 10  # networks of a runtime: at half an hour each five hours
 NEXT_TIME = "the same command begins anew"
-# Refusals of a system that tells nothing, and of an agent that does not know the request.
-NO_MEMORY = ("no-memory", "bad-request")
 SENTINEL_SHARE = 0.3  # deviation of the reference from its latency at which the device is probed again
 
 
@@ -341,14 +339,19 @@ class _CampaignRun:
             outcome, terms = self._outcome, self._circumstances
             outcome.campaign_id = self._work.begin(use)
             self._report(Activity(text="asking for the core"))
-            cores, threads = use.configuration.cores, use.configuration.threads
+            request = self._ask_for(use.configuration.cores, use.configuration.threads)
+            remedy = "stop that program, or name free cores with --cores"
+            if not request:
+                remedy += (
+                    f"; 'harness doctor --device {outcome.device}' says what lets harness get ahead of it"
+                )
             self._measuring = SessionRunner(
                 link=self._link,
                 campaign_id=outcome.campaign_id,
                 silence_s=self._options.silence_s,
-                gate=Gate(self._conditions),
-                core_gate=CoreGate(outcome.device, self._report, self._cancel, terms.clock_s),
-                request=self._ask_for(cores, threads),
+                gate=Gate(self._conditions, terms.clock_s, 0.0 if self._work.is_record else POLL_S),
+                core_gate=CoreGate(self._note, lambda: self._report(BusyCores()), terms.clock_s, remedy),
+                request=request,
                 expected=self._expected,
                 keep=self._keep_apart,
                 withdraw=self._withdraw,
@@ -358,13 +361,13 @@ class _CampaignRun:
             )
         return self._measuring
 
-    def _ask_for(self, cores: tuple[int, ...], threads: int) -> CoreRequest:
+    def _ask_for(self, cores: tuple[int, ...], threads: int) -> str:
         """Ask which scheduling the cores can get; a broken connection is reopened. Raises: DeviceError."""
         try:
-            return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
+            return verified_request(self._link.client.permissions(new_owner(), cores, threads))
         except LinkError:
             self._link.reopen(self._report, self._cancel)
-            return CoreRequest.of(self._link.client.permissions(new_owner(), cores, threads))
+            return verified_request(self._link.client.permissions(new_owner(), cores, threads))
 
     def _measure_next(self, rounds: list[SessionRound]) -> None:
         """Measure the next round, if there is one, and report the sessions left in its runtime plan."""
@@ -494,7 +497,7 @@ class _CampaignRun:
             self._store.add_failure(result, again=self._work.is_record)
             self._outcome.failures.append(result)
             self._failed_in_a_row[key] += 1
-            if self._failed_in_a_row[key] >= CONSECUTIVE_FAILURES:
+            if self._failed_in_a_row[key] >= FAILURES_IN_A_ROW:
                 self._give_up(unit, result)
             return result
         try:
@@ -511,13 +514,13 @@ class _CampaignRun:
         name = self._outcome.device
         error = GivenUp(
             f"device {name!r}",
-            f"{CONSECUTIVE_FAILURES} networks failed in a row in "
+            f"{FAILURES_IN_A_ROW} networks failed in a row in "
             f"{unit.use.title}, the last with: {last.message}; "
             f"see 'harness doctor --device {name}'",
         )
         if not self._work.is_record:
             raise error
-        if self._failed_in_a_row[id(unit.use)] == CONSECUTIVE_FAILURES:
+        if self._failed_in_a_row[id(unit.use)] == FAILURES_IN_A_ROW:
             self._note_given_up(error)
 
     def _keep_apart(self, session: SessionRecord) -> None:

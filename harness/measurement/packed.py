@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from device_agents.attempts import REDOS
 from device_agents.pacing import Durations, Pace
-from harness.devices.assembly import Assembly
 from harness.devices.config import (
     PACKED,
     Device,
@@ -41,11 +41,7 @@ from harness.devices.runtime_packages import vendor_libraries
 from harness.devices.runtimes import RuntimeUse, asked_cores
 from harness.devices.sending import parts_of
 from harness.errors import Cancelled
-from harness.estimates.clean_runs import FAULTS_SHARE, FEWEST_SLICES, STEAL_SHARE
-from harness.measurement import core_gate
 from harness.measurement.campaign import (
-    CONSECUTIVE_FAILURES,
-    NO_MEMORY,
     CampaignTask,
     Observer,
     Outcome,
@@ -56,17 +52,7 @@ from harness.measurement.durations import PLAN, KnownDurations
 from harness.measurement.events import Note, Preparing
 from harness.measurement.plan import FRESH_RUNS, Options, SessionPlan
 from harness.measurement.rounds import SessionRound, plan_round
-from harness.measurement.session_runner import (
-    LINK_LOSSES_A_UNIT,
-    REDO_AFTER_S,
-    REDOS_A_UNIT,
-    RESENDS_A_UNIT,
-    RESENT,
-    Circumstances,
-    PlannedSession,
-    now_utc,
-    setback,
-)
+from harness.measurement.session_runner import Circumstances, PlannedSession, now_utc, setback
 from harness.measurement.workload import (
     DurationProbe,
     FileSource,
@@ -76,9 +62,10 @@ from harness.measurement.workload import (
     SourceGroup,
     at_batch,
 )
-from harness.records import GPU_PROVIDERS, SessionRecord
+from harness.records import SessionRecord
 from harness.store import Store
 from harness.version import __version__
+from space.assembly import Assembly
 from space.errors import ConfigError, HarnessError
 
 CLOCKS = timedelta(minutes=5)  # that the clocks of two machines may be apart
@@ -146,7 +133,6 @@ def pack_campaign(
         "silence_s": options.silence_s,
         "sustained_s": options.sustained_s,
         "trial_plan": asdict(PLAN),
-        "limits": _limits(),
         "groups": groups,
     }
     job = job_bytes(document)
@@ -234,27 +220,6 @@ def _most_sessions(groups: Sequence[Mapping[str, Any]]) -> int:
             if one.get("of") in (None, "sustained"):
                 sessions[group["format"]] += sum(map(len, one["batches"]))
     return max(sessions.values(), default=0)
-
-
-def _limits() -> dict[str, Any]:
-    """Return the numbers by which a job decides what cannot wait until its results are at home: those of a live campaign."""
-    return {
-        "busy_share": core_gate.FREE_SHARE,
-        "hopeless_share": core_gate.HOPELESS_SHARE,
-        "core_patience_s": core_gate.PATIENCE_S,
-        "core_poll_s": core_gate.POLL_S,
-        "gpu_providers": GPU_PROVIDERS,
-        "redos": REDOS_A_UNIT,
-        "redo_after_s": REDO_AFTER_S,
-        "losses": LINK_LOSSES_A_UNIT,
-        "resends": RESENDS_A_UNIT,
-        "resent": RESENT,
-        "failures_in_a_row": CONSECUTIVE_FAILURES,
-        "no_memory": NO_MEMORY,
-        "steal_share": STEAL_SHARE,
-        "faults_share": FAULTS_SHARE,
-        "fewest_slices": FEWEST_SLICES,
-    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -620,7 +585,7 @@ class _JobSource:
         asked, attempt = self._units[id(unit)], session.gate["attempt"]
         again = asked.batch.again
         is_again = attempt < len(again) and asked.network in again[attempt]
-        is_over = asked.network in asked.batch.done or attempt >= self._job["limits"]["redos"]
+        is_over = asked.network in asked.batch.done or attempt >= REDOS
         if is_over and not is_again:
             return None
         trouble = setback(session) or ("contended" if is_again else "")

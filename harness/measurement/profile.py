@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from device_agents.throttling import throttle_signs
+from device_agents.names import may_use_gpu
+from device_agents.throttling import heeded, throttle_signs
 from harness.devices.conditions import others_on_idle_gpu
 from harness.devices.config import Device
 from harness.devices.connection import Connection, new_owner
@@ -21,7 +22,6 @@ from harness.errors import DeviceError
 from harness.estimates.outputs import limit_of, why_false
 from harness.measurement.events import Connecting
 from harness.measurement.workload import Model
-from harness.records import uses_gpu
 from space.errors import HarnessError
 
 OUTSIDE = "outside nodes"
@@ -170,6 +170,6 @@ def read_profile(answer: Mapping[str, Any]) -> Profile:
 
 
 def _doubts(conditions: Mapping[str, Any], provider: str) -> tuple[str, ...]:
-    heeded = {name: value for name, value in conditions.items() if name != "gpus" or uses_gpu(provider)}
-    others = others_on_idle_gpu(heeded)
-    return (*throttle_signs(heeded), *([others] if others else []))
+    told = heeded(conditions, may_use_gpu(provider))
+    others = others_on_idle_gpu(told)
+    return (*throttle_signs(told), *([others] if others else []))

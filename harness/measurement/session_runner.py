@@ -12,20 +12,20 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from device_agents.attempts import DISK_FULL, LOST, REDO_AFTER_S, Attempts, Fault, Judge
 from device_agents.block_plans import BlockPlan
+from device_agents.core_gate import CoreGate, Hopeless, QuietCores
 from device_agents.throttling import Gate
 from harness.devices.adb.clock import since_boot_ns
 from harness.devices.adb.watch import SOURCE
-from harness.devices.assembly import Assembly
-from harness.devices.conditions import marked_slices, stayed_as_set
+from harness.devices.conditions import signs_of_samples, stayed_as_set
 from harness.devices.config import DEFAULT_PRECISION
 from harness.devices.link import Link, beside, probe_conditions
 from harness.devices.trial import find_sensor
-from harness.errors import AgentError, BadResult, Cancelled, LinkError
+from harness.errors import AgentError, BadResult, Cancelled, DeviceError, LinkError
 from harness.estimates.clean_runs import is_contended
 from harness.estimates.outputs import output_limit, why_false
 from harness.measurement.block_runs import BlockRunBuilder
-from harness.measurement.core_gate import CoreGate, CoreRequest, QuietCores
 from harness.measurement.events import Measuring, OnProgress, Reconnecting, Repeating, Unready
 from harness.measurement.model_faults import with_remedy
 from harness.measurement.plan import SessionPlan
@@ -33,13 +33,9 @@ from harness.measurement.session_builder import Refused, SessionBuilder
 from harness.measurement.uploads import send_parts
 from harness.measurement.workload import Model, RuntimePlan, changes
 from harness.records import COMPLETE, FILE_SPACE, BlockRun, Failure, FreshRun, SessionRecord
+from space.assembly import Assembly
 from space.errors import HarnessError
 
-LINK_LOSSES_A_UNIT = 2  # a network that takes the device down twice is a failure, not bad luck
-RESENDS_A_UNIT = 2
-REDOS_A_UNIT = 2  # androidx.benchmark's: a throttled session is measured again, twice at most, after 90 s
-REDO_AFTER_S = 90.0
-RESENT = ("part-missing", "part-damaged")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -86,7 +82,7 @@ def steady_utc() -> Callable[[], str]:
 
 def setback(session: SessionRecord) -> str:
     """Return the purpose of a session that is to be measured again, `throttled` or `contended`; empty where all is well."""
-    if any(marked_slices(session)):
+    if any(signs for _, signs in signs_of_samples(session)):
         return "throttled"
     return "contended" if is_contended(session) else ""
 
@@ -111,35 +107,13 @@ class Circumstances:
     can_ask: bool = True
 
 
-@dataclass(slots=True)
-class _Left:
-    """Units without a result; `losses` of the connection and `resends` since the last one; the `remedy` to take next."""
-
-    units: list[PlannedSession]
-    take: Take
-    losses: int = 0
-    resends: int = 0
-    remedy: Callable[[], object] | None = None
-
-    @property
-    def first(self) -> PlannedSession:
-        """The unit that a worker is at, or ended at."""
-        return self.units[0]
-
-    def done(self, unit: PlannedSession, result: Result) -> None:
-        """Hand on a unit's result."""
-        self.units.remove(unit)
-        self.losses = self.resends = 0
-        self.take(unit, result)
-
-
 @dataclass(slots=True, kw_only=True)
 class SessionRunner:
     """Runner of one campaign's sessions.
 
-    `gate` and `core_gate` are what each worker passes; `expected` holds outputs by `Model.key`; `keep` stores a session that was
-    throttled or contended and is measured again; `withdraw` takes one that was handed on back, and is told why, and which failure
-    it is instead, if any.
+    `gate` and `core_gate` are what each worker passes; `request`: how its cores are asked for, empty for not; `expected` holds
+    outputs by `Model.key`; `keep` stores a session that was throttled or contended and is measured again; `withdraw` takes one
+    that was handed on back, and is told why, and which failure it is instead, if any.
     """
 
     link: Link
@@ -147,7 +121,7 @@ class SessionRunner:
     silence_s: float
     gate: Gate
     core_gate: CoreGate
-    request: CoreRequest
+    request: str
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
     withdraw: Callable[[SessionRecord, str, Failure | None], None]
@@ -155,58 +129,45 @@ class SessionRunner:
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
     setbacks: Counter[str] = field(default_factory=Counter)  # of sessions measured again, by why
-    _redos: int = REDOS_A_UNIT
-    _conditions: Mapping[str, Any] | None = None  # the latest known, None when they are too old to trust
+    _attempts: Attempts[PlannedSession] = field(default_factory=Attempts)
     _told: list[Told] = field(default_factory=list)  # of a worker that may have left the device otherwise set
     _is_broken: bool = False  # the link, with which nothing more was asked
     _is_distrusted: bool = False  # said so while a worker ran, whose end does not undo it
 
     def measure(self, units: Sequence[PlannedSession], plan: SessionPlan, take: Take) -> None:
-        """Measure units of one use in one worker, and hand each result on as it comes.
+        """Measure units of one use in one worker, and hand each result on as it comes; see `Attempts.measure`.
 
-        A unit that was throttled or contended is measured again with its like, twice at most, then kept as it is: its raw
-        times say so.
         Raises: Cancelled; DeviceError when the device cannot be reached again, or its cores are never free.
         """
-        attempt = 0
         self.circumstances.begin(units)
-        while units:
-            again: list[tuple[PlannedSession, str]] = []
-            try:
-                self._attempt(units, plan, attempt, partial(self._judge, attempt, again, take))
-            except HarnessError as error:
-                self._doubt("stopped by the user" if isinstance(error, Cancelled) else error.reason)
-                raise
-            if any(trouble == "throttled" for _, trouble in again):
-                self.on_progress(Repeating(sessions=len(again), throttled=True, wait_s=REDO_AFTER_S))
-                self.cancel.wait(REDO_AFTER_S)
-                self.distrust()
-            elif again:
-                self.on_progress(Repeating(sessions=len(again), throttled=False))
-            attempt += 1
-            units = [unit for unit, _ in again]
+        try:
+            self._attempts.measure(
+                units,
+                partial(self._run, plan, take),
+                lambda unit, kind, message: take(unit, self.failure(unit, kind, message)),
+                self._repeat,
+            )
+        except HarnessError as error:
+            self._doubt("stopped by the user" if isinstance(error, Cancelled) else error.reason)
+            raise
 
-    def _judge(
-        self,
-        attempt: int,
-        again: list[tuple[PlannedSession, str]],
-        take: Take,
-        unit: PlannedSession,
-        result: Result,
-    ) -> None:
-        """Take a result, or keep a disturbed session apart and add its unit to those measured `again`, with the reason."""
-        if isinstance(result, Failure):
+    def _repeat(self, units: Sequence[PlannedSession], is_throttled: bool) -> None:
+        """Tell that units are measured again, after a rest where the device throttled."""
+        wait_s = REDO_AFTER_S if is_throttled else 0.0
+        self.on_progress(Repeating(sessions=len(units), throttled=is_throttled, wait_s=wait_s))
+        if is_throttled:
+            self.cancel.wait(wait_s)
+            self.distrust()
+
+    def _judge(self, judge: Judge[PlannedSession], take: Take, unit: PlannedSession, result: Result) -> None:
+        """Take a result, or keep apart a disturbed session whose unit is measured again."""
+        apart = None if isinstance(result, Failure) else self.circumstances.set_aside(unit, result)
+        trouble = "" if apart is None else apart.purpose
+        if judge(unit, None if isinstance(result, Failure) else trouble) and apart is not None:
+            self.keep(apart)
+            self.setbacks[apart.purpose] += 1
+        else:
             take(unit, result)
-            return
-        apart = self.circumstances.set_aside(unit, result)
-        if apart is None or attempt >= self._redos:
-            # In vain: once each, until one is seen untroubled.
-            self._redos = REDOS_A_UNIT if apart is None else 0
-            take(unit, result)
-            return
-        self.keep(apart)
-        self.setbacks[apart.purpose] += 1
-        again.append((unit, apart.purpose))
 
     def weigh(self, unit: PlannedSession) -> FreshRun | Failure:
         """Load and run a network alone in a fresh worker. Raises: Cancelled; DeviceError when the device stays away."""
@@ -216,6 +177,7 @@ class SessionRunner:
         started_utc = self.circumstances.now_utc()
         try:
             send_parts(self.link, [assembly], self.on_progress, self.cancel)
+            self.gate.note(NOTHING)
             said = self.link.client.weigh(job)
         except LinkError as error:
             self.link.reopen(self.on_progress, self.cancel)
@@ -312,7 +274,7 @@ class SessionRunner:
         """Send the models and wait until the device is fit; return what takes in the events, and the job."""
         use = unit.use
         network, reference = unit.model.assemble(), use.reference.assemble()
-        gate, quiet, found = self._wait_until_fit(use, [reference, network], CoreRequest())
+        gate, quiet, found = self._wait_until_fit(use, [reference, network], "")
         identity = self._identity(unit, network.digest) | {
             "run_id": self.circumstances.session_id(unit, 0),
             "started_utc": self.circumstances.now_utc(),
@@ -346,7 +308,7 @@ class SessionRunner:
                 )
 
         self._is_distrusted = False
-        self._conditions = None
+        self.gate.note(NOTHING)
         return on_event
 
     def _changes(
@@ -370,7 +332,7 @@ class SessionRunner:
 
     def distrust(self) -> None:
         """Ask the device anew for its conditions before the next worker."""
-        self._conditions = None
+        self.gate.note(NOTHING)
         self._is_distrusted = True
 
     def failure(self, unit: PlannedSession, kind: str, message: str) -> Failure:
@@ -397,57 +359,42 @@ class SessionRunner:
             time_utc=self.circumstances.now_utc(),
         )
 
-    def _attempt(self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take) -> None:
-        """Measure units once, through reconnections, damaged parts and workers that die: each costs the unit at fault alone."""
-        left = _Left(list(units), take)
-        while left.units or self._told:
+    def _run(
+        self,
+        plan: SessionPlan,
+        take: Take,
+        units: Sequence[PlannedSession],
+        attempt: int,
+        cure: str,
+        judge: Judge[PlannedSession],
+    ) -> Fault:
+        """Measure units in a fresh worker, over a link that is whole again afterwards; see `device_agents.attempts`."""
+        if self.cancel.is_set():
+            raise Cancelled()
+        fault = "", ""
+        try:
+            if cure == DISK_FULL:
+                self.link.client.evict(0)
+            elif cure:
+                self.link.client.forget_parts()
+            self._run_worker(units, plan, attempt, partial(self._judge, judge, take))
+        except LinkError as error:
+            self.distrust()
+            self.on_progress(Reconnecting(reason=error.reason))
+            self.link.reopen(self.on_progress, self.cancel)
+            if self.cancel.is_set():
+                raise Cancelled() from error
+            fault = LOST, error.reason
+        except BadResult as error:
+            self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job
+            fault = "bad-result", error.reason
+        except AgentError as error:
+            fault = error.kind, error.reason
+        if self._told:
             if self.cancel.is_set():
                 raise Cancelled()
-            if self._told:
-                self._look_after()
-                continue
-            try:
-                if left.remedy is not None:  # here, since the link may break in it, too
-                    left.remedy()
-                    left.remedy = None
-                self._run_worker(tuple(left.units), plan, attempt, left.done)
-            except LinkError as error:
-                self._reconnect(left, error)
-            except BadResult as error:
-                left.done(left.first, self.failure(left.first, "bad-result", error.reason))
-                self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job
-            except AgentError as error:
-                if left.units:  # else its worker died after all was told
-                    self._try_again(left, error)
-
-    def _reconnect(self, left: _Left, error: LinkError) -> None:
-        """Reopen a broken connection; a unit that breaks it again and again has failed. Raises: Cancelled; DeviceError."""
-        left.losses += 1
-        left.remedy = None
-        self.distrust()
-        if left.losses < LINK_LOSSES_A_UNIT:
-            self.on_progress(Reconnecting(reason=error.reason))
-        self.link.reopen(self.on_progress, self.cancel)
-        if self.cancel.is_set():
-            raise Cancelled() from error
-        if left.losses >= LINK_LOSSES_A_UNIT:
-            left.done(left.first, self.failure(left.first, "link-lost", error.reason))
-
-    def _try_again(self, left: _Left, error: AgentError) -> None:
-        """Have the remedy of an agent's error taken, if there is one and it is not in vain; else the unit has failed."""
-        left.remedy = self._remedy(error.kind) if left.resends < RESENDS_A_UNIT else None
-        if left.remedy is None:
-            left.done(left.first, self.failure(left.first, error.kind, error.reason))
-        else:
-            left.resends += 1
-
-    def _remedy(self, kind: str) -> Callable[[], object] | None:
-        """Return the step to take on an agent's error before another try, None when nothing helps."""
-        if kind in RESENT:
-            return lambda: self.link.client.forget_parts()
-        if kind == "disk-full":
-            return lambda: self.link.client.evict(0)
-        return None
+            self._look_after()
+        return fault
 
     def _run_worker(
         self, units: Sequence[PlannedSession], plan: SessionPlan, attempt: int, take: Take
@@ -485,17 +432,19 @@ class SessionRunner:
             "networks": [network.recipe() for network in networks],
             "reference": reference.recipe(),
             "plan": asdict(plan),
-            "request": self.request.method,
+            "request": self.request,
         }
         self._is_distrusted = False
+        self.gate.note(NOTHING)
         summary = self.link.client.run(job, partial(self._take_event, units, builder, take))
         if builder.done == 0:
             raise LinkError("the agent broke the protocol: it ended a job without a word of any network")
         conditions = summary.get("conditions_after")
-        is_known = isinstance(conditions, Mapping) and not self._is_distrusted
-        self._conditions = conditions if is_known else None
         if isinstance(conditions, Mapping):
-            self._withdraw_changed(conditions)
+            after = beside(self.link, conditions)
+            if not self._is_distrusted:
+                self.gate.note(after)
+            self._withdraw_changed(after)
 
     def _look_after(self) -> None:
         """Ask what a worker that broke off left the device set to. Raises: DeviceError when it cannot be reached again."""
@@ -503,8 +452,9 @@ class SessionRunner:
             return self._doubt("its worker broke off")
         for is_last in (False, True):
             try:
-                self._conditions = probe_conditions(self.link)
-                self._withdraw_changed(self._conditions)
+                conditions = probe_conditions(self.link)
+                self.gate.note(conditions)
+                self._withdraw_changed(conditions)
                 return
             except AgentError as error:
                 return self._doubt(error.reason)
@@ -517,7 +467,7 @@ class SessionRunner:
         """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
         told, self._told = self._told, []
         for unit, session, event in told:
-            if changed := self._changes(unit, conditions, event):
+            if changed := changes(unit.use, self.link.hello, conditions, event):
                 failure = self._changed(unit, changed)
                 self.withdraw(session, failure.message, failure)
 
@@ -579,40 +529,38 @@ class SessionRunner:
         return self.failure(unit, "conditions-changed", message)
 
     def _wait_until_fit(
-        self, use: RuntimePlan, models: Sequence[Assembly], request: CoreRequest
+        self, use: RuntimePlan, models: Sequence[Assembly], request: str
     ) -> tuple[dict[str, Any], QuietCores, dict[str, Any]]:
         """Send models, and wait until the device is fit for a use and its cores are free.
 
         Return what the gate found, the cores, and what the probe of these found. Raises: Cancelled, DeviceError.
         """
         send_parts(self.link, models, self.on_progress, self.cancel)
-        gate = self._pass_gates(use)
-        quiet, found = self.core_gate.wait(lambda: self._probe_cores(use, request), request)
+        gate = self._pass_gate(use)
+        try:
+            quiet, found = self.core_gate.wait(
+                partial(self._probe_cores, use, request), request, self.cancel.wait
+            )
+        except Hopeless as error:
+            raise DeviceError(f"device {use.configuration.device!r}", str(error)) from error
         if self.cancel.is_set():
             raise Cancelled()
         return gate, quiet, found
 
-    def _probe_cores(self, use: RuntimePlan, request: CoreRequest) -> QuietCores:
+    def _probe_cores(self, use: RuntimePlan, request: str) -> QuietCores:
         """Ask the device which of the cores that this use may take are the quietest now."""
         configuration = use.configuration
-        answer = self.link.client.quiet(configuration.cores, configuration.threads, request.method)
-        return QuietCores.of(answer, configuration.threads)
+        answer = self.link.client.quiet(configuration.cores, configuration.threads, request)
+        try:
+            return QuietCores.of(answer, configuration.threads)
+        except ValueError as error:
+            raise LinkError(str(error)) from error
 
-    def _pass_gates(self, use: RuntimePlan) -> dict[str, Any]:
+    def _pass_gate(self, use: RuntimePlan) -> dict[str, Any]:
         """Wait until the device is fit for this use; return what the wait was like."""
-        has_gpu = use.configuration.uses_gpu
-
-        def heeded(conditions: Mapping[str, Any]) -> dict[str, Any]:
-            return {key: value for key, value in conditions.items() if key != "gpus" or has_gpu}
-
-        link, known = self.link, self._conditions
-        if known is None or (has_gpu and "gpus" not in known):  # a CPU session before this one asked no GPU
-            known = probe_conditions(link)
-        else:
-            known = beside(link, known)
         return self.gate.wait(
-            heeded(known),
-            lambda: heeded(probe_conditions(link)),
+            partial(probe_conditions, self.link),
             lambda closed: self.on_progress(Unready(closed=closed)),
             self.cancel.wait,
+            use.configuration.uses_gpu,
         )

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.devices.assembly import Assembly
 from harness.devices.link import Link
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement.events import OnProgress, Reconnecting, Sending
+from space.assembly import Assembly
 
 TOLD_AFTER_S = 1.0  # what is sent at once is no news
 TOLD_EVERY_S = 1.0

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from device_agents.choices import version_name
+from device_agents.names import may_use_gpu
 from device_agents.pacing import Durations, Pace
 from device_agents.throttling import clock_tier, throttle_signs
-from harness.devices.assembly import Assembly
 from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
-from harness.devices.runtimes import RuntimeUse, version_name
-from harness.records import Configuration, uses_gpu
+from harness.devices.runtimes import RuntimeUse
+from harness.records import Configuration
+from space.assembly import Assembly
 from space.errors import ConfigError
 from space.text import counted
 
@@ -201,7 +203,7 @@ def plan_runtime(
     reference = source.reference(runtime.format, group.precision)
     configuration = Configuration(
         device=device.name,
-        hardware=hardware_name(hello, conditions, uses_gpu(runtime.provider)),
+        hardware=hardware_name(hello, conditions, may_use_gpu(runtime.provider)),
         runtime=runtime.name,
         runtime_version=runtime.version,
         provider=runtime.provider,
@@ -215,7 +217,7 @@ def plan_runtime(
         clock_tier=clock_tier(conditions, cores),
         batch=reference.batch,
         provider_options=options_line(runtime.options.get("provider_options", {})),
-        environment=environment_line(hello, conditions, uses_gpu(runtime.provider), cores),
+        environment=environment_line(hello, conditions, may_use_gpu(runtime.provider), cores),
     )
     models = tuple(source.models(runtime.format, group.precision))
     return RuntimePlan(

@@ -8,24 +8,20 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload, runtime_checkable
 
 import exporters
 from exporters import (
-    AssemblyRecipe,
     ConversionError,
     ExpectedOutputs,
     Format,
     FragmentLibrary,
     Weights,
-    with_node_names,
 )
 from exporters.processes import kept_processes
-from harness.devices.assembly import Assembly
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from harness.measurement.campaign import Observer
 from harness.measurement.workload import Model
@@ -51,16 +47,10 @@ from space.segments import Segment
 if TYPE_CHECKING:
     from search.training.images import Task
 
-# The reference of every slice: one network of middling cost that holds all three ops and both kinds of sum.
-REFERENCE = "conv/mbconv-bconv+out/conv+conv"  # of Blox; a space of other stages has as many of its blocks
-
 
 def reference_of(config: SpaceConfig) -> Architecture:
-    """Return the network of a space that every other one is timed against: of a chain the one that its definition chose."""
-    if config.chain is not None:
-        return Architecture.parse("/".join(config.chain.reference), config)
-    blocks = "/".join(islice(cycle(REFERENCE.split("/")), config.stages))
-    return Architecture.parse(blocks, config)
+    """Return the network of a space that every other one is timed against."""
+    return Architecture.parse("/".join(config.layout.reference), config)
 
 
 def cache_folder() -> Path:
@@ -167,7 +157,7 @@ class _Models(Sequence[Model]):
 
 def _weights_name(library: FragmentLibrary) -> str:
     """Name weights, exported fragments and how they are put together: the name changes when one does."""
-    reference = library.recipe(reference_of(library.config))
+    reference = library.assembly(reference_of(library.config))
     parts = "\n".join((*library.part_digests, library.dictionary or "", reference.digest))
     return f"{library.weights.identity}{PARTS}{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
@@ -183,25 +173,6 @@ def to_model(
 
     batch: the images of one run.
     """
-    is_segment = isinstance(architecture, Segment)
-
-    def assemble() -> Assembly:
-        if isinstance(architecture, Segment):
-            recipe = library.segment_recipe(architecture, batch)
-        else:
-            recipe = library.recipe(architecture, batch)
-        return Assembly(
-            format=recipe.format,
-            alignment=recipe.alignment,
-            skeleton=recipe.skeleton,
-            parts=recipe.parts,
-            dictionary=recipe.dictionary,
-            digest=recipe.digest,
-            shapes=recipe.shapes,
-            batch=batch,
-            read_part=library.part,
-        )
-
     return Model(
         architecture=str(architecture),
         graph_hash=architecture.key if isinstance(architecture, Segment) else architecture.graph_hash,
@@ -209,9 +180,9 @@ def to_model(
         precision=library.precision,
         space=library.config.name,
         weights=weights,
-        purpose="segment" if is_segment else "network",
+        purpose="segment" if isinstance(architecture, Segment) else "network",
         batch=batch,
-        assemble=assemble,
+        assemble=lambda: library.assembly(architecture, batch),
         expected=lambda: expected.of(str(architecture), library.format, batch),
     )
 
@@ -378,17 +349,3 @@ def _check_trained_on(weights: Weights, task: Task) -> None:
 def _is_images_file(calibration: str) -> bool:
     """Return whether a calibration names a file of images, not a task; `npz:FILE` is a task."""
     return calibration.lower().endswith(IMAGES_SUFFIX) and not is_own(calibration)
-
-
-def with_named_nodes(assembly: Assembly) -> Assembly:
-    """Return an ONNX model whose nodes have names that tell their fragments, as a profile needs them."""
-    recipe = with_node_names(
-        AssemblyRecipe(
-            format="onnx",
-            alignment=assembly.alignment,
-            skeleton=assembly.skeleton,
-            parts=assembly.parts,
-            dictionary=assembly.dictionary,
-        )
-    )
-    return replace(assembly, skeleton=recipe.skeleton, digest=recipe.digest)

@@ -25,12 +25,12 @@ from exporters.onnx_file import read_onnx
 from exporters.own_run import OwnRun, own_outputs
 from exporters.pt2_file import pt2_to_onnx
 from exporters.tflite_file import MAGIC, read_tflite
-from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
 from harness.models.exported import cache_folder
 from harness.models.file_names import SUFFIXES, GivenInputs, find_files
 from harness.records import FILE_SPACE
 from space.array_files import read_arrays
+from space.assembly import Assembly
 from space.errors import ConfigError, did_you_mean
 
 LIMIT_BYTES = (1 << 31) - 1  # protobuf's and flatbuffers' own

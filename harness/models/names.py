@@ -11,6 +11,7 @@ from typing import Any, SupportsIndex, TypeVar
 from harness.models.file_names import find_files, is_one_file, split_names
 from space import BLOX, Architecture, Space, SpaceConfig, find_space
 from space.errors import ConfigError, shown
+from space.hash_table import network_key
 from space.registry import known_spaces
 from space.segments import Segment, all_segments
 from space.selection import select_models
@@ -156,9 +157,7 @@ def check_names(texts: Iterable[str], space: str = "") -> None:
 
 
 def _different(networks: Sequence[Architecture]) -> Iterable[Architecture]:
-    if not networks or networks[0].config.chain is None:
-        return networks
-    first: dict[str, Architecture] = {}
+    first: dict[int | bytes, Architecture] = {}
     for network in networks:
-        first.setdefault(network.graph_hash, network)
+        first.setdefault(network_key(network.config, network.index), network)
     return first.values()

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from exporters import node_fragments
+from exporters import node_fragments, with_node_names
 from harness.devices.config import Device, Format, Precision, parse_precision, parse_runtime, runtime_format
 from harness.measurement.profile import Group, Profile, group_nodes, take_profile
 from harness.measurement.workload import Model
-from harness.models.exported import ExportedModels, with_named_nodes
+from harness.models.exported import ExportedModels
 from harness.models.file_names import GivenInputs, is_file_name
 from harness.models.files import FileModel, open_one
 from harness.models.names import select_architecture
@@ -109,7 +109,7 @@ def _chosen(
         model = source.models(model_format, precision)[0]
         if model_format == NAMED:
             assemble = model.assemble
-            model = replace(model, assemble=lambda: with_named_nodes(assemble()))
+            model = replace(model, assemble=lambda: with_node_names(assemble()))
         return architecture, model
     file = open_one(text, inputs)
     if file.format != model_format:

@@ -9,7 +9,7 @@ import numpy as np
 from exporters import Format, FragmentLibrary, Weights
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from space import Architecture, SpaceConfig
-from space.indexing import FloatArray
+from space.indexing import FloatArray, of_all_networks
 
 
 def file_sizes(
@@ -20,11 +20,7 @@ def file_sizes(
     Raises: ConversionError when the fragments cannot be exported.
     """
     blocks, constant = sizes_by_block(model_format, cache_dir, config, precision)
-    sizes = np.array([constant])
-    # Later stages change more slowly: they go first.
-    for added, places in zip(blocks, config.choices, strict=True):
-        sizes = (added[list(places), None] + sizes[None, :]).ravel()
-    return sizes
+    return of_all_networks(config, constant, blocks)
 
 
 def sizes_by_block(
@@ -44,10 +40,10 @@ def sizes_by_block(
     def size(stage: int, block: int) -> int:
         blocks = [config.blocks[places[0]] for places in config.choices]
         blocks[stage] = config.blocks[block]
-        recipe = library.recipe(Architecture(blocks=tuple(blocks), config=config))
-        total = len(recipe.skeleton)
-        for digest in recipe.parts:
-            total += -total % recipe.alignment + len(library.part(digest))
+        assembly = library.assembly(Architecture(blocks=tuple(blocks), config=config))
+        total = len(assembly.skeleton)
+        for digest in assembly.parts:
+            total += -total % assembly.alignment + len(library.part(digest))
         return total
 
     first = size(0, config.choices[0][0])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.output.layout import PrintedTable
 from harness.output.tables import print_json, print_tables
 from harness.output.terminal import echo
-from harness.prediction.space_prediction import doubt_text
+from harness.prediction.provenance import doubt_text
 from harness.store.configurations import describe
 
 if TYPE_CHECKING:

@@ -85,7 +85,12 @@ def _print_precision(one: PrecisionComparison) -> None:
         for op in one.ops
     ]
     columns = ["op, mean of stages", f"ms in {a.precision}", f"ms in {b.precision}", ratio, "95 % interval"]
-    print_table(PrintedTable(title="", columns=columns, rows=cells, spare=("95 % interval",)))
+    if cells:
+        print_table(PrintedTable(title="", columns=columns, rows=cells, spare=("95 % interval",)))
+    else:
+        echo(
+            "no op has a time of its own: each of these networks runs as many ops, and only their differences can be told"
+        )
     echo(
         f"latencies fitted as sums of ops, median error {one.fit_error[0]:.0%} in {a.precision} and {one.fit_error[1]:.0%} in "
         f"{b.precision}"

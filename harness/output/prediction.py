@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.output.layout import PrintedTable
 from harness.output.tables import (
@@ -17,12 +16,14 @@ from harness.output.tables import (
     write_csv,
 )
 from harness.output.terminal import echo
-from harness.prediction.fresh_costs import TITLES, unpredicted
+from harness.prediction.fresh_costs import unpredicted
+from harness.prediction.provenance import doubt_text
 from harness.prediction.space_latencies import COLUMNS, FAR, SpaceRow
-from harness.prediction.space_prediction import JUDGES, doubt_text, summary, unmeasured_text
+from harness.prediction.space_prediction import JUDGES, summary, unmeasured_text
 from harness.store.configurations import describe, measure_command
 from search.latency.candidates import all_candidates
 from search.latency.model_selection import COVERAGE, guaranteed
+from search.table.constraints import FRESH
 from space import Architecture
 from space.segments import all_segments
 from space.text import counted
@@ -30,6 +31,7 @@ from space.text_files import suffix_of
 
 if TYPE_CHECKING:
     from harness.prediction.bench_files import BenchFiles
+    from harness.prediction.provenance import Provenance
     from harness.prediction.space_prediction import HeldOutErrors, SpaceTable
     from search.latency.evaluation import Errors
 
@@ -109,7 +111,7 @@ def print_report(table: SpaceTable) -> None:
     for fresh, cost in table.costs.items():
         echo(_cost_line(fresh, cost.about, cost.sensor))
     if table.unpredicted:
-        costs = ", ".join(TITLES[fresh] for fresh in table.unpredicted)
+        costs = ", ".join(FRESH[fresh].title for fresh in table.unpredicted)
         echo(
             f"{costs}: not predicted in a space too large to list; see 'harness results' for what is measured"
         )
@@ -180,12 +182,12 @@ def _far(table: SpaceTable) -> str:
     return f"{unlike}, such as {Architecture.from_index(far[0], measured.config)}: {wider}"
 
 
-def _cost_line(fresh: str, about: Mapping[str, Any], sensor: str) -> str:
+def _cost_line(fresh: str, about: Provenance, sensor: str) -> str:
     """Return how many networks have a cost besides time, and how the others were predicted."""
-    line = f"{TITLES[fresh]}: {about['measured']:,} measured{f' by {sensor}' if sensor else ''}"
-    if about["predictor"] is None:
+    line = f"{FRESH[fresh].title}: {about.measured:,} measured{f' by {sensor}' if sensor else ''}"
+    if about.predictor is None:
         return f"{line}, unknown of the others {unpredicted(fresh)}"
-    return f"{line}, {about['predicted']:,} predicted (~) by {about['predictor']}, mean error {about['error']:.1%}"
+    return f"{line}, {about.predicted:,} predicted (~) by {about.predictor}, mean error {about.error:.1%}"
 
 
 def _held_out(held_out: HeldOutErrors) -> str:
@@ -244,7 +246,7 @@ def _rows_table(table: SpaceTable, title: str, indices: list[int]) -> PrintedTab
         for row in table.rows(indices)
     ]
     columns = ["network", "latency ms", "interval", "holds", "source", "grade"]
-    columns += [_COST_COLUMNS[fresh] for fresh in shown]
+    columns += [FRESH[fresh].column for fresh in shown]
     spare = ("first run ms", "load ms", "holds", "interval", "grade", "energy mJ", "memory MB")
     return PrintedTable(title=title, columns=columns, rows=rows, spare=spare)
 
@@ -257,16 +259,10 @@ def _latency_cells(row: SpaceRow) -> list[str]:
     return [ms_text(row.latency_ms), interval_text(row.low_ms, row.high_ms), f"{row.coverage:.0%}", source]
 
 
-_COST_COLUMNS = {"memory": "memory MB", "load": "load ms", "first-run": "first run ms", "energy": "energy mJ"}
-
-
 def _cost_cell(row: SpaceRow, fresh: str) -> str:
     """Return a network's cost besides time, with ~ where it is predicted, and a word where far; empty where it is not known."""
-    value, source = {
-        "memory": (row.memory_bytes and row.memory_bytes / 1e6, row.memory_source),
-        "load": (row.load_ms, "measured"),
-        "first-run": (row.fresh_first_run_ms, "measured"),
-        "energy": (row.energy_mj, row.energy_source),
-    }[fresh]
+    kind = FRESH[fresh]
+    value = getattr(row, kind.field)
+    source = getattr(row, f"{fresh}_source") if kind.is_predicted else "measured"
     far = " far" * (source == FAR)
-    return "" if value is None else f"{'' if source == 'measured' else '~'}{value:.4g}{far}"
+    return "" if value is None else f"{'' if source == 'measured' else '~'}{value / kind.scale:.4g}{far}"

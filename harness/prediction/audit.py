@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.estimates.doubtful import Doubtful
+from harness.prediction.provenance import doubt_text
 from harness.prediction.space_prediction import (
     check_enough,
-    doubt_text,
     graded_segments,
     measured_networks,
     space_of,

@@ -207,9 +207,7 @@ def file_latency(
                 "--measured-only"
             )
         cost = Cost(name=name, unit="ms", title=f"latency on {name} ({path.name})", values=columns["values"])
-        return cost, Provenance(
-            origin=str(path), configuration=None, measured=len(data), predicted=0, grades={}
-        )
+        return cost, Provenance(origin=str(path), measured=len(data))
     rows, of, failed = sidecar
     _check_asked(path, of, choice)
     is_measured = np.zeros(len(config), dtype=np.bool_)
@@ -244,7 +242,6 @@ def file_latency(
     told_apart += [f"batch {of['batch']}"] * (of["batch"] > 1)
     provenance = Provenance(
         origin=", ".join([str(path), *told_apart]),
-        configuration=None,
         precision=of["precision"],
         measured=int(is_measured.sum()),
         predicted=0 if measured_only else rows["source"].count("predicted"),

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from harness.prediction.provenance import Provenance
 from harness.prediction.space_latencies import SpaceLatencies
 from harness.records import Configuration
 from harness.store import Store
@@ -41,19 +42,6 @@ LIBRARIES = ("numpy", "scipy", "scikit-learn")
 PACKAGES = ("device_agents", "exporters", "harness", "search", "space")
 ROOT = Path(__file__).resolve().parents[2]
 MOST_FILES = 64  # 2.4 MB each where the space is Blox; beyond, what was not used for longest goes
-ABOUT = frozenset(
-    (
-        "measured",
-        "predicted",
-        "grades",
-        "predictor",
-        "error",
-        "conditions",
-        "measured_utc",
-        "doubtful",
-        "repeatability",
-    )
-)
 _KIND = b"harness latencies 2\n"
 _DIGEST_CHARACTERS = 64
 _HEAD_BYTES = 1 << 20  # of JSON at most
@@ -116,9 +104,7 @@ def cached_latencies(folder: Path, key: str, count: int) -> SpaceLatencies | Non
         head = json.loads(data[start:end])
         if head["key"] != key or head["count"] != count or len(arrays) != count * _NETWORK_BYTES:
             return None
-        about = dict(head["about"])
-        if set(about) != ABOUT:
-            return None
+        about = Provenance.from_json(head["about"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     with contextlib.suppress(OSError):
@@ -137,7 +123,7 @@ def cache_latencies(folder: Path, key: str, known: SpaceLatencies) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    head = {"key": key, "count": len(known.values), "about": dict(known.about)}
+    head = {"key": key, "count": len(known.values), "about": known.about.to_json()}
     arrays = [getattr(known, name).astype(form).tobytes() for name, (form, _) in _FORMS.items()]
     payload = b"".join([json.dumps(head).encode(), b"\n", *arrays])
     write_whole(folder / f"{key}{_SUFFIX}", _KIND + _digest(payload) + payload)

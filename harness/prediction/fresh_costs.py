@@ -16,11 +16,12 @@ from harness.estimates.estimate import COVERAGE
 from harness.estimates.findings import may_not_run
 from harness.prediction.cache import key_of, known_latencies
 from harness.prediction.failed_networks import failed_networks, failed_since
+from harness.prediction.provenance import Provenance
 from harness.prediction.space_latencies import (
     Intervals,
     SpaceLatencies,
-    fit_facts,
     indices_of,
+    predicted_by,
     space_latencies,
 )
 from harness.records import BlockRun, Configuration, FreshRun, of_last_model
@@ -36,15 +37,6 @@ from space.indexing import FloatArray, IndexArray
 from space.statistics import student
 from space.text import counted
 
-TITLES: Mapping[str, str] = {
-    "memory": "peak memory",
-    "load": "load time",
-    "first-run": "first run",
-    "energy": "energy",
-}
-# Of 40 networks, predicted from 30 others, memory was off by 0.3 % (median) and 1.4 % at most; load times by 3 % and 30 %, first
-# runs by 6 % and 16 %, and too few lay within their intervals. Energy adds up over blocks as time does.
-PREDICTED = ("memory", "energy")
 # Of the 95 % interval of a measured energy, relative, the median over networks: beyond, a sensor tells networks apart too poorly.
 MOST_ENERGY_REACH = 0.1
 # The standard deviation of a median over that of a mean: the square root of pi / 2, an upper bound for few values.
@@ -100,7 +92,7 @@ class MeasuredCosts:
 
 def unpredicted(fresh: str) -> str:
     """Return why unmeasured networks have no such cost, in brackets."""
-    if fresh not in PREDICTED:
+    if not FRESH[fresh].is_predicted:
         return "(which is not predicted)"
     if fresh == "energy":
         return f"(predicted from {FEWEST} measured networks on whose sensor tells them to {MOST_ENERGY_REACH:.0%})"
@@ -212,7 +204,8 @@ def space_costs(
     key = key_of(facts)
     for note in measured.notes:
         log(note)
-    is_predicted = fresh in PREDICTED and not measured_only and int(measured.fitted.sum()) >= FEWEST
+    is_enough = not measured_only and int(measured.fitted.sum()) >= FEWEST
+    is_predicted = is_enough and FRESH[fresh].is_predicted
     found = known_latencies(
         lambda: key, len(config), lambda: _everywhere(measured, config, coverage, is_predicted), log
     )
@@ -313,20 +306,14 @@ def _everywhere(
         predicted = Intervals(values=unit * found.ratios, low=unit * found.low, high=unit * found.high)
         supported = found.supported
     count = len(measured.indices)
-    about = fit_facts(predictor, config, count + len(measured.failed)) | {
-        "measured": count,
-        "grades": {},
-        "conditions": {},
-        "measured_utc": measured.measured_utc,
-        "doubtful": Doubtful(failed=measured.failed).to_json(),
-        "repeatability": None,
-    }
+    doubtful = Doubtful(failed=measured.failed)
+    about = Provenance(measured=count, measured_utc=measured.measured_utc, doubtful=doubtful)
     given = Intervals(values=measured.values, low=measured.low, high=measured.high)
     return space_latencies(
         *(config, measured.indices, given, predicted, supported),
         failed=indices_of(measured.failed, config),
         grades=[NOT_MEASURED] * count,
-        about=about,
+        about=predicted_by(predictor, config, count + len(measured.failed), about),
     )
 
 

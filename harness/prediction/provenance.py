@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from harness.estimates.doubtful import Doubtful, doubtful_from_json
-from harness.prediction.space_prediction import MeasuredNetworks, doubt_text
 from harness.records import Configuration
-from harness.store import Store
-from harness.store.configurations import configuration_id, short_description
+from harness.store.configurations import configuration_id, measure_command, short_description
+
+_OWNERS = ("origin", "configuration", "precision", "prior")  # fields that tell whose latencies they are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,11 +25,11 @@ class Provenance:
     `grades`: all of its networks are then in `measured`.
     """
 
-    origin: str
-    configuration: Configuration | None
+    origin: str = ""
+    configuration: Configuration | None = None
     measured: int
-    predicted: int
-    grades: Mapping[str, int]
+    predicted: int = 0
+    grades: Mapping[str, int] = field(default_factory=dict)
     predictor: str | None = None
     error: float | None = None
     conditions: Mapping[str, object] = field(default_factory=dict)
@@ -38,6 +38,30 @@ class Provenance:
     repeatability: tuple[float, int] | None = None
     precision: str = ""
     prior: Configuration | None = None
+
+    def of(self, configuration: Configuration) -> Provenance:
+        """Return it as that of a configuration's latencies."""
+        origin = (
+            f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
+        )
+        return replace(self, origin=origin, configuration=configuration, precision=configuration.precision)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as plain values, without those of the owner."""
+        names = [one.name for one in fields(self) if one.name not in _OWNERS]
+        return {name: getattr(self, name) for name in names} | {"doubtful": self.doubtful.to_json()}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Provenance:
+        """Return that of a document of `to_json`. Raises: TypeError or KeyError for anything else."""
+        agreement = found["repeatability"]
+        return cls(
+            **{
+                **found,
+                "doubtful": doubtful_from_json(found["doubtful"]),
+                "repeatability": None if agreement is None else tuple(agreement),
+            }
+        )
 
     @property
     def doubt_note(self) -> str:
@@ -82,38 +106,15 @@ def provenance_document(provenance: Mapping[str, Provenance]) -> dict[str, objec
     }
 
 
-def provenance_of(configuration: Configuration, about: Mapping[str, Any]) -> Provenance:
-    """Return the provenance of a configuration's latencies; `about` holds the fields of `cache.ABOUT`."""
-    origin = f"{configuration.device}, {short_description(configuration)} [{configuration_id(configuration)}]"
-    agreement = about["repeatability"]
-    plain = {
-        "doubtful": doubtful_from_json(about["doubtful"]),
-        "repeatability": None if agreement is None else (float(agreement[0]), int(agreement[1])),
-        "precision": configuration.precision,
-    }
-    return Provenance(origin=origin, configuration=configuration, **{**about, **plain})
-
-
-def facts_of(
-    store: Store, configuration: Configuration, measured: MeasuredNetworks, segments: Doubtful
-) -> dict[str, Any]:
-    """Return `measured_facts`, and the conditions in which a session of the fastest measured network began.
-
-    `segments`: those of grade D, counted with the networks.
-    """
-    last = store.sessions(configuration, [measured.rows[0].graph_hash])[-1]
-    return measured_facts(measured, measured.doubtful + segments) | {"conditions": last.conditions_before}
-
-
-def measured_facts(measured: MeasuredNetworks, doubtful: Doubtful) -> dict[str, Any]:
-    """Return the numbers measured by grade, the last date, the agreement of two sessions, and what has grade D."""
-    given = [row.grade for row in measured.rows]
-    ceiling = measured.ceiling()
-    return {
-        "measured": len(given),
-        "grades": {grade: given.count(grade) for grade in "ABCD"},
-        "conditions": {},
-        "measured_utc": max(row.measured_utc for row in measured.rows),
-        "doubtful": doubtful.to_json(),
-        "repeatability": None if ceiling is None else [ceiling.mape, ceiling.count],
-    }
+def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
+    """Return a note on a configuration's measurements of grade D and its failures, with the remedies for what is left out."""
+    command, notes = measure_command(configuration), []
+    if graded := apart.graded_text:
+        remedy = f"; measure again ({command} --fresh --models ...), or take them in with --doubtful"
+        notes.append(graded if apart.taken else graded + remedy)
+    if apart.failed:
+        notes.append(
+            f"{apart.failed_text}; see 'harness results --device {configuration.device} --failures', and measure them again: "
+            f"{command} --fresh --models ..."
+        )
+    return "; ".join(notes)

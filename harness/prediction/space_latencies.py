@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.prediction.provenance import Provenance
 from search.latency.additive import Additive
 from search.latency.model_selection import SelectedPredictor
 from search.table.table import NOT_MEASURED, Cost
@@ -74,8 +75,7 @@ COLUMNS = tuple(SpaceRow.__slots__)
 class SpaceLatencies:
     """Latencies of every network of a space on one configuration: the arrays of a `search.table.Cost`, each (n,).
 
-    `about` has the fields of `provenance.Provenance` that `cache.ABOUT` names, as plain values. `sensor`: of energies, by what
-    they were measured; it is not cached.
+    `about` does not tell of whose latencies it is. `sensor`: of energies, by what they were measured; it is not cached.
     """
 
     values: FloatArray
@@ -84,7 +84,7 @@ class SpaceLatencies:
     measured: BoolArray
     supported: BoolArray
     grades: NDArray[np.str_]
-    about: Mapping[str, Any]
+    about: Provenance
     sensor: str = ""
 
 
@@ -109,7 +109,7 @@ def space_latencies(
     *,
     failed: IndexArray,
     grades: Sequence[str],
-    about: Mapping[str, Any],
+    about: Provenance,
 ) -> SpaceLatencies:
     """Return the latency of every network: `measured` those of `indices` (m,), with their `grades`, else as predicted.
 
@@ -143,14 +143,14 @@ def indices_of(names: Iterable[str], config: SpaceConfig) -> IndexArray:
     return np.array([Architecture.parse(name, config).index for name in names], dtype=np.int64)
 
 
-def fit_facts(
-    fitted: SelectedPredictor | Additive | None, config: SpaceConfig, measured: int
-) -> dict[str, Any]:
-    """Return the fields of `Provenance` on a predictor, if there is one, where `measured` networks of the space are measured."""
+def predicted_by(
+    fitted: SelectedPredictor | Additive | None, config: SpaceConfig, measured: int, about: Provenance
+) -> Provenance:
+    """Return a provenance with a predictor, if there is one, where `measured` networks of the space are measured or failed."""
     if fitted is None:
-        return {"predicted": 0, "predictor": None, "error": None}
+        return about
     every = int(is_first(config).sum()) if is_enumerable(config) else len(config)
-    return {"predicted": every - measured, "predictor": fitted.chosen, "error": fitted.errors.mape}
+    return replace(about, predicted=every - measured, predictor=fitted.chosen, error=fitted.errors.mape)
 
 
 def of_equals(cost: Column, first: IndexArray) -> Column:

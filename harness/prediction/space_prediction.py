@@ -18,7 +18,8 @@ from harness.estimates.estimate import COVERAGE
 from harness.estimates.latency import Latency
 from harness.models.names import Network, listed_networks, some
 from harness.prediction.failed_networks import failed_networks
-from harness.prediction.fresh_costs import PREDICTED, all_measured_costs, space_costs
+from harness.prediction.fresh_costs import all_measured_costs, space_costs
+from harness.prediction.provenance import Provenance, doubt_text
 from harness.prediction.space_latencies import (
     COLUMNS,
     FAR,
@@ -47,6 +48,7 @@ from search.latency.evaluation import Errors, judge, mape_interval, repeatabilit
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.latency.model_selection import Prediction, SelectedPredictor, guaranteed, select_predictor
 from search.latency.parts import parts_sum
+from search.table.constraints import FRESH
 from space import (
     Architecture,
     ArchitectureError,
@@ -135,6 +137,17 @@ class MeasuredNetworks:
             return 0.0
         variance = sum(float(np.square(each - each.mean()).sum()) for each in logs) / df
         return float(np.sqrt(variance / np.median([len(each) for each in logs])))
+
+    def provenance(self, doubtful: Doubtful) -> Provenance:
+        """Return the numbers measured by grade, the last date and the agreement of two sessions; `doubtful` has grade D."""
+        given, ceiling = [row.grade for row in self.rows], self.ceiling()
+        return Provenance(
+            measured=len(given),
+            grades={grade: given.count(grade) for grade in "ABCD"},
+            measured_utc=max(row.measured_utc for row in self.rows),
+            doubtful=doubtful,
+            repeatability=None if ceiling is None else (ceiling.mape, ceiling.count),
+        )
 
     def space_rows(self) -> list[SpaceRow]:
         """Return the measured networks, in canonical order."""
@@ -398,18 +411,13 @@ def measured_networks(
     )
 
 
-def doubt_text(apart: Doubtful, configuration: Configuration) -> str:
-    """Return a note on a configuration's measurements of grade D and its failures, with the remedies for what is left out."""
-    command, notes = measure_command(configuration), []
-    if graded := apart.graded_text:
-        remedy = f"; measure again ({command} --fresh --models ...), or take them in with --doubtful"
-        notes.append(graded if apart.taken else graded + remedy)
-    if apart.failed:
-        notes.append(
-            f"{apart.failed_text}; see 'harness results --device {configuration.device} --failures', and measure them again: "
-            f"{command} --fresh --models ..."
-        )
-    return "; ".join(notes)
+def stored_provenance(store: Store, measured: MeasuredNetworks, segments: Doubtful) -> Provenance:
+    """Return a configuration's provenance, with the conditions in which a session of its fastest measured network began.
+
+    `segments`: those of grade D, counted with the networks.
+    """
+    last = store.sessions(measured.configuration, [measured.rows[0].graph_hash])[-1]
+    return replace(measured.provenance(measured.doubtful + segments), conditions=last.conditions_before)
 
 
 def relative_sd(row: Latency) -> float:
@@ -611,24 +619,16 @@ def predict_space(
     )
 
 
-_NAMES = {
-    "memory": "memory_bytes",
-    "load": "load_ms",
-    "first-run": "fresh_first_run_ms",
-    "energy": "energy_mj",
-}
-
-
 def _costs_at(costs: Mapping[str, SpaceLatencies], index: int) -> dict[str, Any]:
     """Return a network's costs besides time as fields of its row."""
     fields: dict[str, Any] = {}
     for fresh, cost in costs.items():
         if np.isnan(cost.values[index]):
             continue
-        name = _NAMES[fresh]
-        fields[name] = float(cost.values[index])
-        if fresh in PREDICTED:
-            _, unit = name.split("_")
+        kind = FRESH[fresh]
+        fields[kind.field] = float(cost.values[index])
+        if kind.is_predicted:
+            unit = kind.field.partition("_")[2]
             predicted = "predicted" if cost.supported[index] else FAR
             fields[f"{fresh}_source"] = "measured" if cost.measured[index] else predicted
             for end, values in (("low", cost.low), ("high", cost.high)):
@@ -659,7 +659,7 @@ def summary(table: SpaceTable) -> dict[str, object]:
         "unmeasured_places": table.unmeasured_places(),
         "repeatability": None if table.ceiling is None else asdict(table.ceiling),
         "costs": {
-            fresh: {key: cost.about[key] for key in ("measured", "predicted", "predictor", "error")}
+            fresh: {key: getattr(cost.about, key) for key in ("measured", "predicted", "predictor", "error")}
             for fresh, cost in table.costs.items()
         },
     }

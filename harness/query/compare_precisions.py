@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from math import hypot, inf, nan
@@ -27,10 +28,11 @@ from harness.store.configurations import (
 )
 from harness.store.latencies import latencies
 from harness.store.opening import check_store
+from search.latency.candidates import enough_models
 from search.statistics import FEWEST_RANKED, Estimate, finite, spearman_of_rows
 from space import Architecture, Space
 from space.errors import ConfigError
-from space.indexing import FloatArray
+from space.indexing import BoolArray, FloatArray
 from space.registry import space_name
 from space.statistics import normal
 from space.text import counted
@@ -70,7 +72,8 @@ class PrecisionComparison:
 
     `ratio`: the median of latency in b over latency in a, its interval covers the choice of the measured networks and `common`,
     the relative uncertainty of both reference latencies, which moves all ratios alike. `spearman`: the rank correlation of the
-    latencies. `ops`: a fit of latencies as sums of ops, whose median relative errors in a and in b are `fit_error`. `doubtful`:
+    latencies. `ops`: a fit of latencies as sums of ops, empty where these have no times of their own; its median relative errors
+    in a and in b are `fit_error`. `doubtful`:
     networks of grade D in a and in b, which are left out.
     """
 
@@ -230,7 +233,10 @@ def compare_precisions(
 def measure_both_command(configuration: Configuration, a: str, b: str) -> str:
     """Return the command line that measures networks in both precisions, all else as in a configuration."""
     line = measure_command(replace(configuration, precision=DEFAULT_PRECISION))
-    return f"{line} --precision {a} --precision {b} --models design:1"
+    models = "design:1"
+    with suppress(ConfigError):  # of a space that is not known here
+        models = enough_models(space_of(configuration))
+    return f"{line} --precision {a} --precision {b} --models {models}"
 
 
 def compare_rows(
@@ -334,20 +340,32 @@ def _op_times(
 ) -> tuple[tuple[OpTime, ...], tuple[float, float]]:
     """Fit latencies (n, 2) in a and in b as a constant and a time for each op, none below 0; return them, and the fits' errors.
 
-    Least squares on the number of times that each op stands in each stage, averaged over stages; with few networks, on the number
-    in all stages. Intervals are those of the Bayesian bootstrap over networks, which leaves none out (Rubin 1981, Annals of
-    Statistics 9), with `common`; NaN where an op's time may be 0.
+    Least squares on the number of times that each op stands in each stage, averaged over the stages that have it; with few
+    networks, on the number in all stages. No op has a time of its own where these numbers and the constant depend on each other,
+    as where every network runs one candidate of a choice, none of which takes no time. Intervals are those of the Bayesian
+    bootstrap over networks, which leaves none out (Rubin 1981, Annals of Statistics 9), with `common`; NaN where an op's time
+    may be 0.
     """
     names = ("", *architectures[0].config.ops)
     counts = np.array([[[b.ops.count(op) for b in one.blocks] for op in names[1:]] for one in architectures])
+    config = architectures[0].config
+    for stage, places in enumerate(config.choices):
+        for place in places:  # what gives back what it is given takes no time
+            if all(module.traced.passes for at, module in config.layout.chosen(stage) if at == place):
+                counts[:, config.ops.index(config.blocks[place].op1), stage] = 0
     if len(ms) < ROWS_A_COLUMN * (1 + counts[0].size):
         counts = counts.sum(axis=2, keepdims=True)
     columns = np.hstack([np.ones((len(ms), 1)), counts.reshape(len(ms), -1)])
     fitted = _fit(columns, ms)
     errors = np.median(np.abs(columns @ fitted - ms) / ms, axis=0)
-    times = _op_means(fitted, len(names))
+    there: BoolArray = np.any(columns, axis=0)
+    if np.linalg.matrix_rank(columns) < there.sum():
+        return (), (float(errors[0]), float(errors[1]))
+    times = _op_means(fitted, there, len(names))
     roots = np.sqrt(np.random.default_rng(0).exponential(size=(FIT_DRAWS, len(ms), 1)))
-    drawn = np.array([_ratios(_op_means(_fit(root * columns, root * ms), len(names))) for root in roots])
+    drawn = np.array(
+        [_ratios(_op_means(_fit(root * columns, root * ms), there, len(names))) for root in roots]
+    )
     found = [
         OpTime(op=name, a_ms=a_ms, b_ms=b_ms, ratio=_op_ratio(ratio, drawn[:, place], len(ms), common))
         for place, (name, (a_ms, b_ms), ratio) in enumerate(
@@ -377,9 +395,10 @@ def _fit(columns: FloatArray, ms: FloatArray) -> FloatArray:
     return np.stack([nnls(columns, one)[0] for one in ms.T], axis=1)
 
 
-def _op_means(times: FloatArray, count: int) -> FloatArray:
-    """Return the mean time of each op over stages, after a constant: (1 + ops * stages, 2) -> (count, 2)."""
-    return np.vstack([times[:1], times[1:].reshape(count - 1, -1, 2).mean(axis=1)])
+def _op_means(times: FloatArray, there: BoolArray, count: int) -> FloatArray:
+    """Return the mean time of each op over the stages where it is `there` (1 + ops * stages,), after a constant: (count, 2)."""
+    stages = np.maximum(there[1:].reshape(count - 1, -1, 1).sum(axis=1), 1)
+    return np.vstack([times[:1], times[1:].reshape(count - 1, -1, 2).sum(axis=1) / stages])
 
 
 def _ratios(times: FloatArray) -> FloatArray:

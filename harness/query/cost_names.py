@@ -29,6 +29,7 @@ from search.table.constraints import (
     parse_amount,
     parse_constraint,
     split_subject,
+    unit_of,
 )
 from space import find_space
 from space.errors import ConfigError, did_you_mean
@@ -53,7 +54,7 @@ def parse_limits(
             raise ConfigError(f"--max-latency: {error}") from error
         named = named or [LOCAL]
         for name in named:
-            if name in PROPERTIES or FRESH.get(split_subject(name)[1], LATENCY_UNIT) != LATENCY_UNIT:
+            if unit_of(name) != LATENCY_UNIT:
                 raise ConfigError(
                     f"--max-latency is a time, and {name!r} is none: limit it by --constraint, e.g. '{name}<LIMIT'"
                 )
@@ -87,7 +88,6 @@ def meant_costs(
     store: Store,
     name: str,
     choice: ConfigurationChoice,
-    devices_file: Path | None = None,
     files: Collection[str] = (),
 ) -> list[str]:
     """Return the names of the columns that a cost means: its own, or one for each device of a pattern, a group, or `all`.
@@ -101,7 +101,7 @@ def meant_costs(
         return [name]
     device, fresh = split_subject(name)
     if fresh:
-        return [f"{one}:{fresh}" for one in meant_costs(store, device, choice, devices_file, files)]
+        return [f"{one}:{fresh}" for one in meant_costs(store, device, choice, files)]
     text, narrowed = parse_subject(name, choice)
     if name != text and isinstance(narrowed.runtime, str) and narrowed.runtime:
         try:
@@ -111,13 +111,13 @@ def meant_costs(
             near = is_near and did_you_mean(name, [f"{text}:{one}" for one in FRESH])
             raise ConfigError(f"{name!r} {error}{near}") from error
     known = list(dict.fromkeys([*files, *(c.device for c in store.configurations())]))
-    if meant_devices(known, text, devices_file) == [text]:
+    if meant_devices(known, text, choice.devices_file) == [text]:
         if text not in known and (near := did_you_mean(name, PROPERTIES)) and not did_you_mean(name, known):
             raise ConfigError(
                 f"{name!r} is no cost{near} (known: {', '.join(PROPERTIES)}, and devices that were measured)"
             )
         return [name]
-    devices = stored_devices(known, [text], devices_file)
+    devices = stored_devices(known, [text], choice.devices_file)
     found = [one for one in files if one in devices and text == name]
     narrowed = replace(narrowed, batch=narrowed.batch or 1)
     for one, c in stored_names(store, choice).items():
@@ -147,10 +147,8 @@ def check_query(
     constraints: Iterable[Constraint],
     choice: ConfigurationChoice,
     *,
-    space: str,
     confidence: float | None,
     latencies: Sequence[Path],
-    devices_file: Path | None,
 ) -> None:
     """Raise ConfigError for what a query names and is not there, before what joins costs is loaded.
 
@@ -159,10 +157,10 @@ def check_query(
     """
     if confidence is not None:
         check_confidence(confidence)
-    if space:
-        choice = replace(choice, space=find_space(space).name)
+    if choice.space:
+        find_space(choice.space)
     for name in () if latencies else (*names, *(one.subject for one in constraints)):
-        for one in meant_costs(store, name, choice, devices_file):
+        for one in meant_costs(store, name, choice):
             if one not in PROPERTIES:
                 check_mistyped(store, split_subject(one)[0])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.fresh_costs import TITLES, measured_costs, space_costs, stored_energies
+from harness.prediction.fresh_costs import measured_costs, space_costs, stored_energies
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_latencies import of_equals
 from harness.prediction.space_prediction import SpaceTable, check_enough, measured_networks, space_of
@@ -17,7 +17,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.table import Cost
-from search.table.constraints import PROPERTIES, split_subject
+from search.table.constraints import FRESH, PROPERTIES, split_subject
 from space import SpaceConfig, is_enumerable
 from space.errors import ConfigError
 from space.hash_table import first_equals
@@ -53,7 +53,7 @@ def cost_columns(
         else:
             configuration = configuration_in(store, config, name, latencies)
             found[name] = stored_cost(store, name, configuration, latencies, log)
-    return joined_columns(config, names, found, latencies.precision, log)
+    return joined_columns(config, names, found, latencies.choice.precision, log)
 
 
 def unusable(
@@ -139,14 +139,14 @@ def fresh_cost(
     found = space_costs(
         measured, fresh, config, coverage=coverage, measured_only=latencies.measured_only, log=log
     )
-    return measured_column(name, f"{TITLES[fresh]} {measured.what}", configuration, found, coverage)
+    return measured_column(name, f"{FRESH[fresh].title} {measured.what}", configuration, found, coverage)
 
 
 def table_cost(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return one of the `costs` of a table of predictions, DEVICE:COST by name, as `fresh_cost` does."""
     fresh = split_subject(name)[1]
     configuration = table.measured.configuration
-    return measured_column(name, TITLES[fresh], configuration, table.costs[fresh], PREDICTED_COVERAGE)
+    return measured_column(name, FRESH[fresh].title, configuration, table.costs[fresh], PREDICTED_COVERAGE)
 
 
 def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) -> str:
@@ -161,8 +161,7 @@ def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) 
         left_out = (
             " (its system lets no peak begin anew, which would hold what putting the model together took)"
         )
-    option = "--energy" if fresh == "energy" else "--memory"
     return (
-        f"{name}: no {TITLES[fresh]} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "
-        f"measure it: {measure_command(configuration)} {option} --models design:1"
+        f"{name}: no {FRESH[fresh].title} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "
+        f"measure it: {measure_command(configuration)} {FRESH[fresh].option} --models design:1"
     )

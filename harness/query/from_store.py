@@ -22,7 +22,7 @@ from harness.query.run import ObjectiveRequest, SearchRequest, run_search, searc
 from harness.query.search import EXHAUSTIVE, answer_in, as_constraints
 from harness.query.verify import searched_configurations, searched_devices, verify_finalists
 from harness.store import Store
-from harness.store.configurations import several
+from harness.store.configurations import ConfigurationChoice, several
 from harness.store.opening import check_store
 from search.table.constraints import Constraint
 from space import Space
@@ -173,8 +173,7 @@ def verify(
     if not isinstance(answer, SearchAnswer):
         raise ConfigError(f"answer = {type(answer).__name__}: no answer of harness.search or search_store")
     found, count = answer.answer, whole_number("count", count, least=1)
-    path = None if devices_file is None else Path(devices_file)
-    devices = searched_devices(searched_configurations(answer.provenance).values(), path)
+    devices = searched_devices(searched_configurations(answer.provenance).values(), devices_file)
     _check_is_of_store(answer, store)
 
     def search_again() -> SearchAnswer:
@@ -224,10 +223,11 @@ def query_of(
     epoch: str = "best",
     space: str | Path | Space = "",
     latencies: str | Path | Sequence[str | Path] = (),
-    devices_file: str | Path | None = None,
+    measured_only: bool = False,
+    doubtful: bool = False,
     **choice: Any,
 ) -> Query:
-    """Return the query of what a caller from Python asks; `choice` are further fields of `LatencySource`. Raises: ConfigError."""
+    """Return the query of what a caller from Python asks; `choice`: the rest of a `ConfigurationChoice`. Raises: ConfigError."""
     if isinstance(accuracies, Accuracies):
         space = space or accuracies.config.name
     elif named := architectures_in(accuracies):
@@ -239,11 +239,11 @@ def query_of(
         latencies=LatencySource(
             coverage=SHOWN_COVERAGE if confidence is None else confidence,
             files=tuple(map(Path, as_list(latencies))),
-            space=space_name(space),
-            **choice,
+            choice=ConfigurationChoice(space=space_name(space), **choice),
+            measured_only=measured_only,
+            doubtful=doubtful,
         ),
         costs=tuple(dict.fromkeys([*devices, *(one.subject for one in constraints), *as_list(costs)])),
         constraints=constraints,
         confident=confidence is not None,
-        devices_file=None if devices_file is None else Path(devices_file),
     )

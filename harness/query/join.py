@@ -12,7 +12,7 @@ import numpy as np
 from harness.dataframe import Tabular
 from harness.models.names import listed
 from harness.prediction.bench_files import file_latency, latency_files
-from harness.prediction.fresh_costs import TITLES, unpredicted
+from harness.prediction.fresh_costs import unpredicted
 from harness.prediction.provenance import Provenance
 from harness.prediction.space_prediction import SpaceTable, predict_space, space_of
 from harness.query.accuracies import (
@@ -34,7 +34,7 @@ from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command, other_spaces_told, short_names
 from search.latency.candidates import FEWEST, enough_models
 from search.table import Cost, NetworkTable
-from search.table.constraints import PROPERTIES, Constraint, split_subject
+from search.table.constraints import FRESH, PROPERTIES, Constraint, split_subject
 from space import BLOX, SPACES, Architecture, Space, SpaceConfig, check_enumerable, find_space, is_enumerable
 from space.accuracies import Accuracies
 from space.accuracies.epochs import BEST
@@ -200,8 +200,8 @@ def build_table(
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
     fitting = _fitting_spaces(accuracies, [*files.values()])
-    if len(fitting) == 1 and not latencies.space:
-        latencies = replace(latencies, space=fitting[0].name)
+    if len(fitting) == 1 and not latencies.choice.space:
+        latencies = replace(latencies, choice=replace(latencies.choice, space=fitting[0].name))
     stored = [name for name in costs if name not in files]
     config = query_space(store, stored, latencies, fitting)
     left_out = unusable(store, config, [name for name in stored if name in spare], latencies)
@@ -292,12 +292,12 @@ def notes_on(table: NetworkTable, provenance: Mapping[str, Provenance]) -> list[
         is_like = np.ones(len(table), dtype=np.bool_) if cost.supported is None else cost.supported
         of_cost = []
         if unknown := int((~is_known & is_like & distinct).sum()):
-            what = TITLES[fresh] if fresh else "latency"
+            what = FRESH[fresh].title if fresh else "latency"
             of_cost.append(
                 f"{unknown:,} of {count:,} networks {agreeing(unknown, 'has', 'have')} no {what}, measured or predicted, and "
                 f"{agreeing(unknown, 'meets', 'meet')} no constraint on it"
                 + (
-                    f" {unpredicted(fresh)}; measure more: harness measure --{'energy' if fresh == 'energy' else 'memory'}"
+                    f" {unpredicted(fresh)}; measure more: harness measure {FRESH[fresh].option}"
                     if fresh
                     else _too_few(one)
                 )
@@ -372,8 +372,8 @@ def query_space(
         for name in dict.fromkeys(costs)
         if name not in PROPERTIES
     ]
-    if configurations or latencies.space:
-        return _space(configurations) if configurations else find_space(latencies.space)
+    if configurations or latencies.choice.space:
+        return _space(configurations) if configurations else find_space(latencies.choice.space)
     if BLOX in fitting or not fitting:  # what fits none is refused by its reader
         return BLOX
     if len(fitting) > 1:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
 from harness.estimates.latency import Latency
 from harness.prediction.cache import known_latencies, latency_key
-from harness.prediction.provenance import Provenance, facts_of, measured_facts, provenance_of
-from harness.prediction.space_latencies import Intervals, SpaceLatencies, fit_facts, space_latencies
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_latencies import Intervals, SpaceLatencies, predicted_by, space_latencies
 from harness.prediction.space_prediction import (
     MeasuredNetworks,
     SpaceTable,
@@ -22,17 +21,17 @@ from harness.prediction.space_prediction import (
     graded_segments,
     load_measured,
     space_of,
+    stored_provenance,
 )
 from harness.query.cost_names import check_confidence
 from harness.records import Configuration
 from harness.store import Store
-from harness.store.configurations import ConfigurationChoice, title_of
+from harness.store.configurations import ANY, ConfigurationChoice, title_of
 from search.latency.candidates import FEWEST
 from search.latency.model_selection import SelectedPredictor
 from search.table import Cost, CostEstimate
-from search.table.constraints import FRESH, LATENCY_UNIT, split_subject
+from search.table.constraints import split_subject, unit_of
 from space import find_space
-from space.registry import space_name
 
 SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 
@@ -41,15 +40,12 @@ SHOWN_COVERAGE = 0.95  # of intervals, where no confidence was asked for
 class LatencySource:
     """Where latencies come from: `files`, blox-bench-DEVICE, and for all other devices the store.
 
-    `runtime`, `threads`, `precision`, `batch` (1 unless it is named) and the name of a `space` narrow every stored device's
-    configurations; a file that is of another runtime, precision or batch, or of other threads, is refused. `coverage` is what
-    intervals are to hold with; `doubtful` takes measurements of grade D in; `allow_pickle` reads .pickle files, too.
+    `choice` narrows every stored device's configurations (its batch is 1 unless it is named); a file that is of another runtime,
+    precision or batch, or of other threads, is refused. `coverage` is what intervals are to hold with; `doubtful` takes
+    measurements of grade D in; `allow_pickle` reads .pickle files, too. `space`: the text that named the space of the choice.
     """
 
-    runtime: str = ""
-    threads: int | None = None
-    precision: str = ""
-    batch: int | None = None
+    choice: ConfigurationChoice = ANY
     measured_only: bool = False
     doubtful: bool = False
     coverage: float = SHOWN_COVERAGE
@@ -59,19 +55,8 @@ class LatencySource:
 
     def __post_init__(self) -> None:
         check_confidence(self.coverage)
-        if self.space:
-            find_space(self.space)
-
-    @property
-    def choice(self) -> ConfigurationChoice:
-        """The choice of a stored device's configurations."""
-        return ConfigurationChoice(
-            runtime=self.runtime,
-            threads=self.threads,
-            precision=self.precision,
-            batch=self.batch,
-            space=space_name(self.space),
-        )
+        if self.choice.space:
+            find_space(self.choice.space)
 
 
 def stored_latency(
@@ -101,8 +86,8 @@ def stored_latency(
 
 def predicted_latency(table: SpaceTable, name: str) -> tuple[Cost, Provenance]:
     """Return the latencies of a table of predictions, with 95 % intervals; measurement conditions are unknown."""
-    facts = measured_facts(table.measured, table.doubtful)
-    found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, facts)
+    about = table.measured.provenance(table.doubtful)
+    found = _everywhere(table.measured, table.predictor, SHOWN_COVERAGE, about)
     cost, provenance = measured_column(name, "latency", table.measured.configuration, found, SHOWN_COVERAGE)
     return cost, replace(provenance, prior=table.prior)
 
@@ -126,12 +111,12 @@ def computed_latencies(
     if not latencies.measured_only and len(measured.indices) >= FEWEST:
         segments, apart_segments = graded_segments(store, configuration, doubtful=latencies.doubtful)
         predictor = fit(measured, segments=segments)
-    facts = facts_of(store, configuration, measured, apart_segments)
-    return _everywhere(measured, predictor, latencies.coverage, facts)
+    about = stored_provenance(store, measured, apart_segments)
+    return _everywhere(measured, predictor, latencies.coverage, about)
 
 
 def _everywhere(
-    measured: MeasuredNetworks, predictor: SelectedPredictor | None, coverage: float, facts: Mapping[str, Any]
+    measured: MeasuredNetworks, predictor: SelectedPredictor | None, coverage: float, about: Provenance
 ) -> SpaceLatencies:
     """Return the latency of every network, measured where it is, else the predictor's, NaN without one."""
     config, rows = measured.config, measured.rows
@@ -150,7 +135,7 @@ def _everywhere(
         supported,
         failed=measured.failed,
         grades=[row.grade for row in rows],
-        about={**facts, **fit_facts(predictor, config, len(rows) + len(measured.failed))},
+        about=predicted_by(predictor, config, len(rows) + len(measured.failed), about),
     )
 
 
@@ -158,10 +143,9 @@ def measured_column(
     name: str, what: str, configuration: Configuration, found: SpaceLatencies, coverage: float
 ) -> tuple[Cost, Provenance]:
     """Return a configuration's latencies, or another cost that is measured, as a column of that name; `what` it is for people."""
-    fresh = split_subject(name)[1]
     cost = Cost(
         name=name,
-        unit=FRESH[fresh] if fresh else LATENCY_UNIT,
+        unit=unit_of(name),
         title=f"{what} on {title_of(configuration)}",
         values=found.values,
         low=found.low,
@@ -169,6 +153,6 @@ def measured_column(
         coverage=coverage,
         measured=found.measured,
         supported=found.supported,
-        grades=None if fresh else found.grades,
+        grades=None if split_subject(name)[1] else found.grades,
     )
-    return cost, provenance_of(configuration, found.about)
+    return cost, found.about.of(configuration)

@@ -91,14 +91,10 @@ def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:
 def _parts(config: SpaceConfig) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield each part that networks choose, with its stage and block; of a choice, those at every site that follows it."""
     for stage, blocks in enumerate(config.choices):
-        places = (
-            [f"cell{stage}"]
-            if config.chain is None
-            else [f"site{p}" for p, _ in config.chain.followers(stage)]
-        )
-        for place in places:
+        for place, _ in config.layout.followers(stage):
+            kind, number = config.layout.numbered(place)
             for block in blocks:
-                yield f"{place}:{config.blocks[block]}", (stage, block)
+                yield f"{kind}{number}:{config.blocks[block]}", (stage, block)
 
 
 def _rows(path: Path, content: str) -> tuple[str, dict[str, tuple[int, float]]]:

@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 
 FLOAT_BYTES = 4
 SIZES = ("onnx-size", "tflite-size")
-_TITLES = {
-    "params": "parameters",
-    "macs": "multiply-accumulates of one image",
-    "memory": "memory of weights and feature maps of one image in fp32, by arithmetic",
-    "onnx-size": "size of the ONNX file",
-    "tflite-size": "size of the TFLite file",
-}
 
 
 def property_cost(
@@ -50,7 +43,7 @@ def property_cost(
     else:
         log(f"{name}: sizes of all files")
         values = file_sizes(_format(name), cache_folder(), config, precision)
-    return Cost(name=name, unit=PROPERTIES[name], title=_title(name, precision), values=values)
+    return Cost(name=name, unit=PROPERTIES[name].unit, title=_title(name, precision), values=values)
 
 
 def property_sums(
@@ -69,7 +62,11 @@ def property_sums(
         blocks, constant = sizes_by_block(_format(name), cache_folder(), config, precision)
         totals = [BlockSums(blocks=blocks, constant=constant)]
     return AdditiveCosts(
-        name=name, unit=PROPERTIES[name], title=_title(name, precision), config=config, totals=tuple(totals)
+        name=name,
+        unit=PROPERTIES[name].unit,
+        title=_title(name, precision),
+        config=config,
+        totals=tuple(totals),
     )
 
 
@@ -92,7 +89,7 @@ def size_precision(costs: Iterable[str], named: str, latencies: Iterable[Provena
 def _title(name: str, precision: Precision) -> str:
     """Return the title of a cost; of a file's size with a precision other than fp32."""
     is_size = name in SIZES and precision != DEFAULT_PRECISION
-    return f"{_TITLES[name]} in {precision}" if is_size else _TITLES[name]
+    return f"{PROPERTIES[name].title}{f' in {precision}' if is_size else ''}"
 
 
 def _format(name: str) -> Format:

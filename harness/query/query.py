@@ -37,7 +37,6 @@ class Query:
     constraints: tuple[Constraint, ...] = ()
     confident: bool = False
     with_far: bool = False
-    devices_file: Path | None = None
 
     @property
     def inputs(self) -> tuple[str | Path, ...]:
@@ -47,7 +46,7 @@ class Query:
     def meant(self, store: Store, name: str) -> list[str]:
         """Return the names of the columns that a cost means, see `meant_costs`. Raises: ConfigError, as that."""
         files = latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle)
-        return meant_costs(store, name, self.latencies.choice, self.devices_file, files)
+        return meant_costs(store, name, self.latencies.choice, files)
 
     def with_devices(self, store: Store) -> Query:
         """Return the query with the columns that its costs and limits mean, see `meant`. Raises: ConfigError, as that."""
@@ -87,7 +86,7 @@ class Query:
         named = [name for name in self.costs if name not in PROPERTIES]
         if not named:
             named = list(latency_files(self.latencies.files, allow_pickle=self.latencies.allow_pickle))
-            batch = self.latencies.batch or 1
+            batch = self.latencies.choice.batch or 1
             stored = [
                 name for name, c in stored_names(store, self.latencies.choice).items() if c.batch == batch
             ]

@@ -96,7 +96,7 @@ def run_search(
             log=log,
         )
 
-    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, observe, log)
     costs = _meant(request.pareto, query, store)
     return SearchResult(answer=answer, front=answer.front(costs) if costs else None, outcomes=outcomes)
 
@@ -141,7 +141,7 @@ def search_sums(
     def search_now(log_joining: Callable[[str], None]) -> ObjectiveAnswer:
         return search_by_objective(store, query, request.objective, count, log_joining)
 
-    answer, outcomes = _verified(search_now, request, store, query.devices_file, observe, log)
+    answer, outcomes = _verified(search_now, request, store, observe, log)
     fronts = []
     for name in _meant(request.pareto, query, store):
         log(f"front of {answer.objective.name} and {name}: up to {FRONT_POINTS} integer programs")
@@ -158,7 +158,6 @@ def _verified(
     search_now: Callable[[Callable[[str], None]], AnyAnswer],
     request: SearchRequest | ObjectiveRequest,
     store: Store,
-    devices_file: Path | None,
     observe: Callable[[], AbstractContextManager[ExportObserver]],
     log: Callable[[str], None],
 ) -> tuple[AnyAnswer, tuple[Outcome, ...]]:
@@ -166,7 +165,8 @@ def _verified(
     answer = search_now(log)
     if request.verify is None:
         return answer, ()
-    devices = searched_devices(searched_configurations(answer.provenance).values(), devices_file)
+    configurations = searched_configurations(answer.provenance).values()
+    devices = searched_devices(configurations, request.query.latencies.choice.devices_file)
     with observe() as observer:
         return verify_finalists(
             answer,

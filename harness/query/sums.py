@@ -9,12 +9,13 @@ from math import hypot, nan
 import numpy as np
 
 from harness.estimates.doubtful import Doubtful
-from harness.prediction.provenance import Provenance, facts_of, provenance_of
-from harness.prediction.space_latencies import fit_facts
+from harness.prediction.provenance import Provenance
+from harness.prediction.space_latencies import predicted_by
 from harness.prediction.space_prediction import (
     fit,
     graded_segments,
     measured_networks,
+    stored_provenance,
     unmeasured_text,
 )
 from harness.query.costs import configuration_in
@@ -103,7 +104,7 @@ def cost_sums(
     for name in (name for name in names if name not in PROPERTIES):
         configuration = configuration_in(store, config, name, latencies)
         found[name] = latency_sums(store, name, configuration, config, latencies, log)
-    precision = size_precision(names, latencies.precision, [one.provenance for one in found.values()])
+    precision = size_precision(names, latencies.choice.precision, [one.provenance for one in found.values()])
     costs = {
         name: found[name].cost if name in found else property_sums(name, config, log, precision)
         for name in names
@@ -170,8 +171,8 @@ def latency_sums(
         coverage=coverage,
         known=known,
     )
-    about = facts_of(store, configuration, measured, apart) | fit_facts(fitted, config, len(known))
-    provenance = provenance_of(configuration, about)
+    about = stored_provenance(store, measured, apart).of(configuration)
+    provenance = predicted_by(fitted, config, len(known), about)
     if np.isinf(cost.margin):
         log(
             f"{name}: {counted(provenance.measured, 'measured network is', 'measured networks are')} too few for intervals of "

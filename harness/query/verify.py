@@ -18,7 +18,7 @@ from harness.query.by_objective import ObjectiveAnswer
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import configuration_id, short_description
-from search.table.constraints import LATENCY_UNIT, amount_text, split_subject
+from search.table.constraints import FRESH, LATENCY_UNIT, amount_text, split_subject
 from space import Architecture
 from space.errors import ConfigError
 from space.hash_table import network_key
@@ -49,6 +49,7 @@ def verify_finalists(
     `search_again` joins what is stored by then; `devices`: see `searched_devices`; `wait_s`: see `run_all`.
     """
     configurations = searched_configurations(answer.provenance)
+    options = {FRESH[fresh].option for name in configurations if (fresh := split_subject(name)[1])}
     config = answer.config
     verified = frozenset[int]()
     outcomes: tuple[Outcome, ...] = ()
@@ -68,8 +69,8 @@ def verify_finalists(
             store,
             observer,
             wait_s=wait_s,
-            memory=any(split_subject(name)[1] not in ("", "energy") for name in configurations),
-            energy=any(split_subject(name)[1] == "energy" for name in configurations),
+            memory="--memory" in options,
+            energy="--energy" in options,
         )
         if moved := other_configuration(done, configurations.values()):
             raise ConfigError(moved)
@@ -99,7 +100,9 @@ def searched_configurations(provenance: Mapping[str, Provenance]) -> dict[str, C
     return {name: one.configuration for name, one in provenance.items() if one.configuration is not None}
 
 
-def searched_devices(configurations: Iterable[Configuration], devices_file: Path | None) -> dict[str, Device]:
+def searched_devices(
+    configurations: Iterable[Configuration], devices_file: str | Path | None
+) -> dict[str, Device]:
     """Return the devices of configurations, by name, to measure finalists on.
 
     Raises: ConfigError when there is none, or one is not in devices.toml.

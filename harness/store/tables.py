@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 METADATA = sa.MetaData()
@@ -69,38 +71,33 @@ SESSIONS = sa.Table(
     sa.Column("recalibration_id", sa.Integer),  # the last one before it, NULL without any
 )
 
-FRESH_RUNS = sa.Table(
-    "fresh_runs",
-    METADATA,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
-    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
-    sa.Column("graph_hash", sa.String(32)),
-    sa.Column("architecture", sa.Text),
-    sa.Column("purpose", sa.Text),
-    sa.Column("model_digest", sa.String(64)),
-    sa.Column("agent_digest", sa.String(64)),
-    sa.Column("started_utc", sa.Text),
-    sa.Column("model_bytes", sa.BigInteger),
-    sa.Column("empty_bytes", sa.BigInteger),
-    sa.Column("peak_bytes", sa.BigInteger),
-    sa.Column("is_reset", sa.Boolean),
-    sa.Column("load_ns", sa.BigInteger),
-    sa.Column("first_run_ns", sa.BigInteger),
-)
 
-BLOCK_RUNS = sa.Table(
+def _of_runs(name: str, *columns: sa.Column[Any]) -> sa.Table:
+    """Return the table of runs that are no sessions, with columns of its own behind those that all have."""
+    return sa.Table(
+        name,
+        METADATA,
+        sa.Column("id", sa.String(36), primary_key=True),
+        sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
+        sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
+        sa.Column("graph_hash", sa.String(32)),
+        sa.Column("architecture", sa.Text),
+        sa.Column("purpose", sa.Text),
+        sa.Column("model_digest", sa.String(64)),
+        sa.Column("agent_digest", sa.String(64)),
+        sa.Column("started_utc", sa.Text),
+        *columns,
+    )
+
+
+FRESH_RUNS = _of_runs(
+    "fresh_runs",
+    *(sa.Column(name, sa.BigInteger) for name in ("model_bytes", "empty_bytes", "peak_bytes")),
+    sa.Column("is_reset", sa.Boolean),
+    *(sa.Column(name, sa.BigInteger) for name in ("load_ns", "first_run_ns")),
+)
+BLOCK_RUNS = _of_runs(
     "block_runs",
-    METADATA,
-    sa.Column("id", sa.String(36), primary_key=True),
-    sa.Column("campaign_id", sa.String(36), sa.ForeignKey("campaigns.id")),
-    sa.Column("configuration_id", sa.Integer, sa.ForeignKey("configurations.id")),
-    sa.Column("graph_hash", sa.String(32)),
-    sa.Column("architecture", sa.Text),
-    sa.Column("purpose", sa.Text),
-    sa.Column("model_digest", sa.String(64)),
-    sa.Column("agent_digest", sa.String(64)),
-    sa.Column("started_utc", sa.Text),
     sa.Column("ended", sa.Text),
     sa.Column("raw", sa.LargeBinary),  # zlib of JSON: harness.store.documents
 )

@@ -47,10 +47,13 @@ def sum_front(goal: BlockSums, priced: AdditiveCosts, first: int, best: Best) ->
         return Constraint(subject=CAP, relation="<=", limit=limit, unit="")
 
     def cheapest(one: int, *limits: Constraint) -> int:
-        """Return the cheapest network within limits, of which `one` is known; for a maximum of sums, that of the least total."""
+        """Return the cheapest network within limits, of which `one` is known."""
         further = limits
         while (less := best(cheap, extra, further)) is not None:
-            bound = max(total.of(blocks_of(config, less)) for total in priced.totals)
+            # No network of larger sums takes less, and a maximum of sums is no less than their mean.
+            bound = math.fsum(total.of(blocks_of(config, less)) for total in priced.totals) / len(
+                priced.totals
+            )
             one = min(one, less, key=value)
             if bound >= value(one) and all(known.value >= value(one) for known in exact.values()):
                 break  # all others are of larger sums, and none was measured to take less

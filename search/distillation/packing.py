@@ -16,13 +16,12 @@ from hashlib import sha256
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from space import Block
-from space.chain import Module
 from space.errors import ConfigError
-from space.module_functions import build_module, source_digest
-from space.networks import op_shapes, reduction_shapes
+from space.module_functions import source_digest
+from space.networks import stage_shapes
 from space.stages import SpaceStage
 
 DTYPES = {"values": torch.float32, "counts": torch.int64}
@@ -91,20 +90,11 @@ def layout_of(block: Block, stage: SpaceStage) -> Layout:
     Raises:
         ConfigError: a module's weights are neither float32 nor int64.
     """
-    found: dict[str, tuple[tuple[int, ...], str]] = {}
-    chain = stage.config.chain
+    chain, sources = stage.config.chain, list[str]()
     if chain is not None:
-        for place in stage.sites:
-            module = chain.sites[place].runs(block)
-            source = source_digest(module.function, chain.folder)
-            layout = _module_layout(module, chain.folder, source)
-            found |= {f"sites.{place}.{key}": one for key, one in layout.items()}
-        return found
-    width = stage.config.widths[stage.number]
-    for name, op in (("op0", block.op0), ("op1", block.op1)):
-        if op is not None:
-            found |= {f"cell.{name}.{key}": one for key, one in _op_layout(op, width).items()}
-    return found | {f"reduction.{key}": one for key, one in _reduction_layout(width).items()}
+        run = [chain.sites[place].runs(block) for place in stage.sites]
+        sources = [source_digest(module.function, chain.folder) for module in run]
+    return _layout_of(block, stage, tuple(sources))
 
 
 def _digest(layout: Layout) -> str:
@@ -112,32 +102,16 @@ def _digest(layout: Layout) -> str:
     return sha256(repr(list(layout.items())).encode()).hexdigest()
 
 
-@lru_cache(maxsize=64)
-def _op_layout(op: str, width: int) -> Layout:
-    return _layout(op_shapes(op, width), op)
-
-
-@lru_cache(maxsize=64)
-def _reduction_layout(width: int) -> Layout:
-    return _layout(reduction_shapes(width), "reduction")
-
-
 @lru_cache(maxsize=1024)
-def _module_layout(module: Module, folder: str, source: str) -> Layout:
-    """Return the layout of a module of a chain. `source`: its file's text, which may change."""
-    with torch.random.fork_rng(devices=[]):
-        made = build_module(module.function, module.options, folder, module.given)
-    return _layout(made, module.function)
-
-
-def _layout(module: nn.Module, function: str) -> Layout:
+def _layout_of(block: Block, stage: SpaceStage, sources: tuple[str, ...]) -> Layout:
+    """Return the layout of a block. `sources`: digests of the files of its modules, which may change."""
     found = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in stage_shapes(stage, block).state_dict().items():
         kinds = [kind for kind, dtype in DTYPES.items() if dtype == tensor.dtype]
         if not kinds:
             raise ConfigError(
-                f"{function}: {name} is of {tensor.dtype}, and libraries keep weights of float32 and int64 alone; give it one of "
-                "them"
+                f"block {block} of stage {stage.number}: {name} is of {tensor.dtype}, and libraries keep weights of float32 and "
+                "int64 alone; give it one of them"
             )
         found[name] = (tuple(tensor.shape), kinds[0])
     return found

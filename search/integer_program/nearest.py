@@ -21,7 +21,6 @@ def nearest_choice(
     *,
     kept: Sequence[Limit] = (),
     excluded: Collection[Blocks] = (),
-    time_limit_s: float = 60.0,
 ) -> Blocks | None:
     """Return the choice whose worst excess over the limits is least, to 1e-6 of a limit; None where there is none.
 
@@ -49,9 +48,7 @@ def nearest_choice(
     worst = np.append(np.zeros(math.prod(shape)), 1.0)  # t, the last variable
     cut = 0
     while True:
-        blocks = least_choice(
-            worst, np.array(rows), np.array(highest), shape, "the nearest network", time_limit_s
-        )
+        blocks = least_choice(worst, np.array(rows), np.array(highest), shape, "the nearest network")
         if blocks is None or blocks not in excluded:
             return blocks
         cut += 1

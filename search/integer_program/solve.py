@@ -67,7 +67,6 @@ def solve(
     count: int = 1,
     *,
     excluded: Sequence[Sequence[int]] = (),
-    time_limit_s: float = 60.0,
 ) -> list[Solution]:
     """Return the `count` choices with the highest sums of scores (stages, B) within the limits, best first.
 
@@ -77,7 +76,7 @@ def solve(
     Raises:
         HarnessError: the solver did not prove its answer, or not in time; nothing is then known.
     """
-    return list(islice(in_order(scores, limits, excluded=excluded, time_limit_s=time_limit_s), count))
+    return list(islice(in_order(scores, limits, excluded=excluded), count))
 
 
 def in_order(
@@ -85,9 +84,8 @@ def in_order(
     limits: Sequence[Limit] = (),
     *,
     excluded: Sequence[Sequence[int]] = (),
-    time_limit_s: float = 60.0,
 ) -> Iterator[Solution]:
-    """Yield the choices of `solve` one by one, computed on demand; the time limit covers the solver's total time."""
+    """Yield the choices of `solve` one by one, computed on demand."""
     if scores.ndim != 2 or any(limit.costs.shape != scores.shape for limit in limits):
         shapes = ", ".join(str(limit.costs.shape) for limit in limits)
         raise ValueError(f"scores of {scores.shape} and costs of {shapes}: give one (stages, B) to all")
@@ -98,7 +96,7 @@ def in_order(
         return
     seen = {tuple(map(int, blocks)) for blocks in excluded}
     before = math.inf
-    for blocks in _candidates(scaled, limits, seen, time_limit_s):
+    for blocks in _candidates(scaled, limits, seen):
         score = fsum_of(scores, blocks)
         if score > before + TIE * float(np.ptp(scores, axis=1).max()):
             raise HarnessError(
@@ -167,15 +165,13 @@ def _scaled(scores: FloatArray, limits: Sequence[Limit]) -> Scaled | None:
     )
 
 
-def _candidates(
-    scaled: Scaled, limits: Sequence[Limit], seen: set[Blocks], time_limit_s: float
-) -> Iterator[Blocks]:
+def _candidates(scaled: Scaled, limits: Sequence[Limit], seen: set[Blocks]) -> Iterator[Blocks]:
     """Yield choices that meet the limits and are not in `seen`, best first, and add them to `seen`."""
 
     def broken(blocks: Blocks) -> FloatArray | None:
         return _broken(limits, blocks)
 
-    first = next(by_cuts(scaled, broken, (), time_limit_s), None)
+    first = next(by_cuts(scaled, broken, ()), None)
     if first is None:
         return
     relaxation = Relaxation(scaled.objective, scaled.rows, scaled.highest)
@@ -200,8 +196,7 @@ def _candidates(
                 yield blocks
         if gap >= relaxation.widest and near.all():
             return
-    for blocks in by_cuts(scaled, broken, sorted(seen), time_limit_s):
-        yield blocks
+    yield from by_cuts(scaled, broken, sorted(seen))
 
 
 def _broken(limits: Sequence[Limit], blocks: Sequence[int]) -> FloatArray | None:

@@ -15,7 +15,9 @@ Blocks = tuple[int, ...]  # the block of each stage, first stage first
 
 # Objective and rows are scaled to this width. HiGHS stops within 1e-6 of the best and lets rows be broken by as much.
 WIDTH = 1e3
+TIME_LIMIT_S = 60.0  # of the solver, for all programs of a search together
 WHOLE = 1e-3  # how far from 0 and 1 the solver's values may be; HiGHS promises 1e-6
+_REMEDY = "give fewer limits, or looser ones"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,7 +37,6 @@ def by_cuts(
     scaled: Scaled,
     broken: Callable[[Blocks], FloatArray | None],
     excluded: Sequence[Blocks],
-    time_limit_s: float,
 ) -> Iterator[Blocks]:
     """Yield choices, best first, each by a program of its own that excludes those before, until there are no more.
 
@@ -47,7 +48,7 @@ def by_cuts(
     """
     shape = scaled.objective.shape
     cuts = [ones_at(shape, blocks) for blocks in excluded]
-    left_s = time_limit_s
+    left_s = TIME_LIMIT_S
     while True:
         begin = time.perf_counter()
         blocks = _solved(scaled, cuts, left_s)
@@ -73,7 +74,7 @@ def least_choice(
     highest: FloatArray,
     shape: tuple[int, ...],
     what: str,
-    left_s: float,
+    left_s: float = TIME_LIMIT_S,
 ) -> Blocks | None:
     """Return the choice of one block a stage that makes `objective` (n,) least under `rows` (m, n), or None when there is none.
 
@@ -94,7 +95,7 @@ def least_choice(
     # Presolve may end with "unbounded or infeasible", scipy's status 4; without presolve the solver decides which.
     for presolve in (True, False):
         if left_s <= 0:
-            raise HarnessError(f"{what} was not found in time; allow it more")
+            raise HarnessError(f"{what} was not found in {TIME_LIMIT_S:g} s; {_REMEDY}")
         result = milp(
             objective,
             integrality=is_choice.astype(float),
@@ -107,7 +108,7 @@ def least_choice(
     if result.status == 2:
         return None
     if result.status != 0:
-        raise HarnessError(f"{what} was not found: {result.message}; allow it more time")
+        raise HarnessError(f"{what} was not found: {result.message}; {_REMEDY}")
     chosen = np.reshape(result.x[is_choice], shape)
     blocks = chosen.argmax(axis=1)
     if abs(chosen - np.eye(count)[blocks]).max() > WHOLE:

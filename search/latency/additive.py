@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from search.latency.block_features import pair_features
 from search.latency.candidates import CANDIDATES, CandidatePredictor
 from search.latency.evaluation import Errors
 from search.latency.model_selection import SelectedPredictor
@@ -66,7 +67,5 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
 
 def additive_candidates(config: SpaceConfig) -> tuple[CandidatePredictor, ...]:
     """Return the candidates that are sums, simplest first."""
-    left_out = {"transfer", "borders"}
-    if config.chain is not None:  # whose blocks are of one op, and have no pairs
-        left_out.add("pairs")
+    left_out = {"transfer", "borders", "pairs" * (pair_features(config).shape[1] == 0)}
     return tuple(candidate for candidate in CANDIDATES if candidate.name not in left_out)

@@ -35,6 +35,7 @@ FACTORS: Mapping[str, Callable[[Block], str]] = {
 }
 # The last op of a stage and the first of the next, which no stage alone shows.
 ACROSS = "across the reduction"
+NEXT = "and the next choice"  # instead, where blocks are of one op and nothing else can matter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,14 +140,16 @@ def judge_additivity(affine: Errors, ceiling: float | None) -> tuple[Verdict, st
 
 def _borders(places: list[int], residuals: FloatArray, config: SpaceConfig) -> tuple[Effect, ...]:
     blocks = [Architecture.from_index(place, config).blocks for place in places]
+    is_single = all(block.op0 is None for block in config.blocks)
+    factors = {"candidate": str} if is_single else FACTORS
     kinds: list[tuple[int, str, list[str]]] = [
         (stage, factor, [level_of(row[stage]) for row in blocks])
         for stage in range(config.stages)
-        for factor, level_of in FACTORS.items()
+        for factor, level_of in factors.items()
     ]
     for stage in range(config.stages - 1):
         levels = [f"{row[stage].op1} | {row[stage + 1].op0 or row[stage + 1].op1}" for row in blocks]
-        kinds.append((stage, ACROSS, levels))
+        kinds.append((stage, NEXT if is_single else ACROSS, levels))
     return tuple(
         effect
         for stage, factor, levels in kinds

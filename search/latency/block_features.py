@@ -7,27 +7,26 @@ space is `stages` columns of B contributions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from space import SpaceConfig
-from space.indexing import FloatArray, IndexArray, block_indices
+from space.indexing import FloatArray, IndexArray
 
 
 @lru_cache(maxsize=64)
 def block_features(config: SpaceConfig) -> FloatArray:
-    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or of a user's own space (B, ops).
+    """Return a row for each block in canonical order, shape (B, 2 * ops + 3), or (B, ops) where no block has two ops.
 
-    In a user's own space the columns count candidates, by site: a candidate is one op, in the last place.
+    Then, as in a user's own space, the columns count the one op, which is in the last place.
 
     Else the columns are: a count of each op before the last one (slot 0), a count of each op in the last place (slot 1), whether
     a sum enters the last op, whether a sum leaves the block, and whether the block's input enters the last op or that sum:
     9 columns for the 3 ops of Blox, 27 over its stages. The array is read-only, as those of other features are.
     """
-    if config.chain is not None:
+    if all(block.op0 is None for block in config.blocks):
         return read_only([[float(op == block.op1) for op in config.ops] for block in config.blocks])
     rows = []
     for block in config.blocks:
@@ -44,26 +43,21 @@ def read_only(values: ArrayLike) -> FloatArray:
     return array
 
 
-def op_columns(config: SpaceConfig) -> FloatArray:
-    """Return the columns of `block_features` that count ops by slot, shape (B, 2 * ops), or of a user's own space all."""
-    return block_features(config)[:, : 2 * len(config.ops)]
-
-
 def last_op(config: SpaceConfig) -> slice:
     """Return the places of the columns that count the last op."""
     ops = len(config.ops)
-    return slice(0, ops) if config.chain is not None else slice(ops, 2 * ops)
+    return slice(0, ops) if block_features(config).shape[1] == ops else slice(ops, 2 * ops)
 
 
 @lru_cache(maxsize=64)
 def pair_features(config: SpaceConfig) -> FloatArray:
-    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or of a chain (B, 0).
+    """Return the products of a block's features that can differ from 0, shape (B, ops**2 + 6 * ops), or (B, 0) of single ops.
 
     The ops of slots 0 and 1 together, then each op with each of the three flags of the wiring: an op may be fused
     with the one after it, or with the sum that it feeds.
     """
     rows, ops = block_features(config), len(config.ops)
-    if config.chain is not None:
+    if rows.shape[1] == ops:
         return read_only(rows[:, :0])
     first, last, flags = rows[:, :ops], rows[:, ops : 2 * ops], rows[:, 2 * ops :]
     pairs = first[:, :, None] * last[:, None, :]  # (B, ops, ops)
@@ -103,11 +97,6 @@ def rows_of(table: FloatArray, choices: IndexArray) -> FloatArray:
     return table[choices].reshape(len(choices), -1)
 
 
-def structured(config: SpaceConfig, indices: ArrayLike) -> FloatArray:
-    """Return op counts by slot and wiring of each stage, shape (n, stages * (2 * ops + 3)); 27 numbers for Blox."""
-    return rows_of(block_features(config), block_indices(config, indices))
-
-
 def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
     """Return the effect of each block in each stage on the mean of `values` over the space, shape (stages, B).
 
@@ -124,9 +113,4 @@ def stage_effects(config: SpaceConfig, values: FloatArray) -> FloatArray:
 
 def stage_means(config: SpaceConfig, table: FloatArray) -> FloatArray:
     """Return the mean over the space of the features of each stage's block, (stages, F), from a table of blocks (B, F)."""
-    return np.stack([rows_there(table, places).mean(axis=0) for places in config.choices])
-
-
-def rows_there(table: FloatArray, places: Sequence[int]) -> FloatArray:
-    """Return the rows of some blocks of a table; for all blocks the table itself, so that not even rounding differs."""
-    return table if len(places) == len(table) else table[list(places)]
+    return np.stack([table[list(places)].mean(axis=0) for places in config.choices])

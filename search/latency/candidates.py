@@ -22,12 +22,13 @@ from space.indexing import FloatArray, IndexArray, available, block_indices
 from space.plugins import LATENCY_PREDICTORS, bad_plugin, load_plugin, plugins
 
 FEWEST = 10  # networks; CV+ intervals at 90 % need 9
+ENOUGH = 40  # for intervals at 95 %
 NO_REST = 1e-9  # of a guess: below, it is a sum over stages but for rounding
 
 
 def enough_models(config: SpaceConfig) -> str:
     """Return a selection for `--models` with enough networks for a predictor and 95 % intervals, or all networks."""
-    return "design:1" if config.chain is None else f"sample:{min(40, len(config))}"
+    return "design:1" if max(config.radices) >= ENOUGH else f"sample:{min(ENOUGH, len(config))}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import PCG64, Generator
 from numpy.typing import ArrayLike
 
-from search.latency.block_features import block_features, pair_features, rows_there, stage_means, standardized
+from search.latency.block_features import block_features, pair_features, stage_means, standardized
 from search.latency.model_selection import check_indices
 from search.latency.ridge import PAIRS, op_penalty
 from space import SpaceConfig
@@ -158,6 +158,6 @@ def _moments(config: SpaceConfig, table: FloatArray) -> FloatArray:
     moments = np.outer(mean, mean)
     width = table.shape[1]
     for stage, places in enumerate(config.choices):
-        part, rows = slice(1 + stage * width, 1 + (stage + 1) * width), rows_there(table, places)
+        part, rows = slice(1 + stage * width, 1 + (stage + 1) * width), table[list(places)]
         moments[part, part] = rows.T @ rows / len(rows)
     return moments

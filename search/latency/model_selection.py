@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from search.latency.block_features import block_features, op_columns, rows_of, stage_means
+from search.latency.block_features import block_features, rows_of, stage_means
 from search.latency.candidates import (
     CANDIDATES,
     FEWEST,
@@ -136,7 +136,7 @@ class SelectedPredictor:
         config = self.known.config
         if self.knows_ops:
             return np.zeros((config.stages, len(config.blocks)), dtype=np.bool_)
-        table = op_columns(config)
+        table = block_features(config)[:, : 2 * len(config.ops)]  # the ops in each slot
         seen = rows_of(table, block_indices(config, self.indices)).any(axis=0)
         unseen: BoolArray = np.where(seen, 0.0, 1.0).reshape(config.stages, -1) @ table.T > 0
         return unseen & available(config)

@@ -6,14 +6,14 @@ own over the reference network's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from search.latency.evaluation import check_ratios
 from search.latency.ridge import Linear
 from space import ArchitectureError, Block, SpaceConfig
-from space.chain import Chain
 from space.errors import ConfigError
 from space.segments import Segment, all_segments
 from space.text import agreeing
@@ -29,39 +29,20 @@ def parts_sum(parts: Mapping[str, float], config: SpaceConfig) -> Linear:
     Raises:
         ConfigError: a part is absent, is no segment of the space, or its ratio is not finite and above 0.
     """
-    known = _known(parts, config)
-    if config.chain is not None:
-        return _chain_parts(known, config, config.chain)
-    stages = range(config.stages)
-    fixed = [Segment(kind="stem", config=config), Segment(kind="head", config=config)]
-    fixed += [Segment(kind="reduction", stage=stage, config=config) for stage in stages]
-    cells = [
-        [Segment(kind="cell", stage=stage, block=block, config=config) for block in config.blocks]
-        for stage in stages
-    ]
-    _check_known(known, fixed + [cell for row in cells for cell in row], config)
-    blocks = np.array([[known[cell] for cell in row] for row in cells])
-    return Linear(config=config, constant=sum(known[one] for one in fixed), blocks=blocks)
-
-
-def _chain_parts(known: Mapping[Segment, float], config: SpaceConfig, chain: Chain) -> Linear:
-    _check_known(known, all_segments(config), config)
-    blocks, fixed = np.zeros((config.stages, len(config.blocks))), 0.0
-    for segment, ratio in known.items():
-        choice = None if segment.stage is None else chain.sites[segment.stage].choice
-        if choice is None or segment.block is None:
-            fixed += ratio
-        else:
-            blocks[choice, config.table.by_block[segment.block]] += ratio
-    return Linear(config=config, constant=fixed, blocks=blocks)
-
-
-def _check_known(known: Mapping[Segment, float], needed: Sequence[Segment], config: SpaceConfig) -> None:
+    known, needed = _known(parts, config), all_segments(config)
     if absent := [str(segment) for segment in needed if segment not in known]:
         raise ConfigError(
             f"{len(absent)} of {len(needed)} parts of space {config.name!r} {agreeing(len(absent), 'is', 'are')} not measured, "
             f"such as {', '.join(absent[:SHOWN])}; measure every segment of the space first"
         )
+    blocks, fixed = np.zeros((config.stages, len(config.blocks))), 0.0
+    for segment in needed:
+        choice = None if segment.place is None else config.layout.sites[segment.place].choice
+        if choice is None or segment.block is None:
+            fixed += known[segment]
+        else:
+            blocks[choice, config.table.by_block[segment.block]] += known[segment]
+    return Linear(config=config, constant=fixed, blocks=blocks)
 
 
 def cell_excess(parts: Mapping[str, float], config: SpaceConfig) -> dict[tuple[int, Block], float]:
@@ -73,19 +54,13 @@ def cell_excess(parts: Mapping[str, float], config: SpaceConfig) -> dict[tuple[i
         ConfigError: as `parts_sum`, but not for absent parts.
     """
     known, excess = _known(parts, config), dict[tuple[int, Block], float]()
-    if config.chain is not None:  # whose blocks are of one op
-        return excess
-    for stage in range(config.stages):
-        for block in config.blocks:
-            singles = [
-                Segment(
-                    kind="cell", stage=stage, block=Block(op0=None, op1=op, wiring="single"), config=config
-                )
-                for op in block.ops
-            ]
-            whole = Segment(kind="cell", stage=stage, block=block, config=config)
-            if block.op0 is not None and all(segment in known for segment in (whole, *singles)):
-                excess[stage, block] = known[whole] / sum(known[single] for single in singles) - 1
+    for segment in all_segments(config):
+        stage, block = segment.stage, segment.block
+        if stage is None or block is None or block.op0 is None or segment not in known:
+            continue
+        singles = [replace(segment, block=Block(op0=None, op1=op, wiring="single")) for op in block.ops]
+        if all(single in known for single in singles):
+            excess[stage, block] = known[segment] / sum(known[single] for single in singles) - 1
     return excess
 
 

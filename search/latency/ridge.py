@@ -23,7 +23,6 @@ from search.latency.block_features import (
     read_only,
     rows_of,
     standardized,
-    structured,
 )
 from space import SpaceConfig
 from space.chain import Chain
@@ -125,7 +124,7 @@ class Solved:
 
 def feature_rows(config: SpaceConfig, indices: IndexArray) -> FloatArray:
     """Return a constant and the features of each network's blocks, shape (n, 1 + stages * F)."""
-    rows = structured(config, indices)
+    rows = rows_of(block_features(config), block_indices(config, indices))
     return np.hstack([np.ones((len(rows), 1)), rows])
 
 
@@ -188,7 +187,7 @@ def fit_corrected(
     sizes = feature_sizes(table, guess.blocks, is_there)  # (stages, F)
     # (stages, B): the part of the guess that features do not explain.
     leftover = guess.blocks - sizes @ table.T
-    leftover = leftover - _means(leftover, is_there)
+    leftover = leftover - leftover.mean(axis=1, keepdims=True, where=is_there)
 
     columns = partial(_corrected_columns, Guess(blocks=leftover, rest=guess.rest), config)
     level = float(np.exp(np.log(ratios).mean()))
@@ -296,16 +295,6 @@ def guess_penalty(config: SpaceConfig, table: FloatArray, sizes: FloatArray) -> 
     return penalty
 
 
-def _means(values: FloatArray, is_there: BoolArray) -> FloatArray:
-    """Return the mean of each row (stages, 1) over the blocks that the stage has."""
-    found: FloatArray = (
-        values.mean(axis=1, keepdims=True)
-        if is_there.all()
-        else values.mean(axis=1, keepdims=True, where=is_there)
-    )
-    return found
-
-
 def feature_sizes(table: FloatArray, effects: FloatArray, is_there: BoolArray) -> FloatArray:
     """Return the coefficients of features of blocks (B, F) for `effects` (stages, B) by least squares, (stages, F).
 
@@ -313,7 +302,7 @@ def feature_sizes(table: FloatArray, effects: FloatArray, is_there: BoolArray) -
     """
     found = []
     for effect, there in zip(effects, is_there, strict=True):
-        rows, values = (table, effect) if there.all() else (table[there], effect[there])
+        rows, values = table[there], effect[there]
         found.append(np.linalg.lstsq(rows - rows.mean(axis=0), values - values.mean(), rcond=None)[0])
     return np.stack(found)
 

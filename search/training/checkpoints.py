@@ -15,6 +15,7 @@ from search.training.sealed_head import CHECKPOINT
 from space import Architecture
 from space.atomic_files import partials
 from space.errors import ConfigError
+from space.system_errors import refused
 
 KIND = "training checkpoint"
 _KEYS = ("identity", "terms", "environment", "network", "optimizer", "best", "history", "test")
@@ -78,11 +79,9 @@ def load_checkpoint(folder: Path, identity: Mapping[str, str], device: str) -> C
         ConfigError: the file is damaged, or is of another training; the message names what differs.
     """
     path = folder / CHECKPOINT
-    try:
+    with refused(f"{path}: cannot be read", "check the folder"):
         for partial in partials(path):
             partial.unlink(missing_ok=True)
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the folder") from e
     found = read_checkpoint(folder, device)
     if found:
         _check_same(path, found.identity, identity)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import torch
 from torch import nn
@@ -21,23 +22,19 @@ def check_lone_image(
 ) -> None:
     """Refuse a batch size that leaves one image for the last batch where a module cannot train on one; `recipe` is for messages.
 
-    In Blox this follows from the size of the last feature maps. In a user's own space each of `modules`, with its name, is run on
-    one image of `shape` (C, H, W); they are built only where one image is left.
+    Each of `modules`, with its name, is run on one image of `shape` (C, H, W), of Blox's the first, as all end in one reduction;
+    they are built only where one image is left.
 
     Raises:
         ConfigError: one image is left, and a BatchNorm cannot take it.
     """
     if images % batch != 1 and batch != 1:
         return
-    if config.chain is None:
-        where = "the last BatchNorm" if config.last_size == 1 else ""
-    else:
-        refused = (name for name, module in modules if not _takes_one(module, shape))
-        where = next((f"a BatchNorm of {name}" for name in refused), "")
-    if where:
+    tried = islice(modules, 1) if config.chain is None else modules
+    for name in (name for name, module in tried if not _takes_one(module, shape)):
         raise ConfigError(
-            f"{recipe}: batch = {batch} leaves a batch of one of {images} images, and {where} of space {config.name!r}, at 1 x 1 "
-            "pixel, has no variance of one value; choose another batch"
+            f"{recipe}: batch = {batch} leaves a batch of one of {images} images, and a BatchNorm of {name} of space "
+            f"{config.name!r}, at 1 x 1 pixel, has no variance of one value; choose another batch"
         )
 
 

@@ -20,11 +20,11 @@ from space.dataset import Dataset, write_dataset
 from space.dataset.custom_rows import encode
 from space.dataset.packing import PackingError
 from space.errors import ConfigError, DatasetError
+from space.hash_table import network_key
 
 if TYPE_CHECKING:
     from search.training.trained import Trained
 
-PARTS = ("base", "ext", "info", "env")
 _SUFFIXES = (".blox", ".csv", ".pickle")  # in the order in which readers look for them
 _MAX_TEXT = 255
 
@@ -53,45 +53,37 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
     train = [[_rounded(epoch.train) for epoch in one.history] for one in trained]
     val = [[_rounded(epoch.val) for epoch in one.history] for one in trained]
     test = [_rounded(one.test) for one in trained]
-    columns: dict[str, dict[str, Any]] = {
-        "base": {
-            "val_top1": _lists(val, "top1"),
-            "test_top1": [figures["top1"] for figures in test],
-            "train_time_s": [round(one.train_ns / 1e9) for one in trained],
-        },
-        "ext": {
-            **{f"train_{name}": _lists(train, name) for name in ("top1", "loss", "top5")},
-            **{f"val_{name}": _lists(val, name) for name in ("loss", "top5")},
-            **{f"test_{name}": [figures[name] for figures in test] for name in ("loss", "top5")},
-        },
-        "info": {
-            "params": [one.architecture.params for one in trained],
-            # The published count under its published name.
-            "flops": [one.architecture.macs for one in trained],
-        },
-        "env": {
-            name: [_ascii(one.environment.get(name, "")) for one in trained]
-            for name in sorted({name for one in trained for name in one.environment})
-        },
+    sizes: dict[str, Any] = {
+        "params": [one.architecture.params for one in trained],
+        # The published count under its published name.
+        "flops": [one.architecture.macs for one in trained],
     }
     if config.chain is None:  # networks of a chain have no vector
-        columns["info"]["arch_vec"] = np.array([_flat(one.architecture.vector) for one in trained])
-    columns["env"]["recipe"] = [recipe.digest] * len(trained)
-    columns["env"] = dict(sorted(columns["env"].items()))
+        sizes["arch_vec"] = np.array([_flat(one.architecture.vector) for one in trained])
+    names = {name for one in trained for name in one.environment} - {"recipe"}
+    environment = {name: [_ascii(one.environment.get(name, "")) for one in trained] for name in names}
+    environment["recipe"] = [recipe.digest] * len(trained)
     seed: dict[str, int | str] = {"seed": recipe.seed}
     training = {**seed, "epochs": recipe.epochs, "dataset": _ascii(first.task)}
-    extra: dict[str, dict[str, int | str]] = {
-        "base": {**training, "part": "base"},
-        "ext": {**training, "part": "ext"},
-        "info": {},
-        "env": {**seed},
+
+    def of(kind: str, columns: Mapping[str, Any], **extra: int | str) -> Dataset:
+        return Dataset(dataset_type=kind, indices=indices, columns=columns, extra=extra, config=config)
+
+    base = {
+        "val_top1": _lists(val, "top1"),
+        "test_top1": [figures["top1"] for figures in test],
+        "train_time_s": [round(one.train_ns / 1e9) for one in trained],
     }
-    types = {"base": "training", "ext": "training", "info": "static", "env": "env"}
+    ext = {
+        **{f"train_{name}": _lists(train, name) for name in ("top1", "loss", "top5")},
+        **{f"val_{name}": _lists(val, name) for name in ("loss", "top5")},
+        **{f"test_{name}": [figures[name] for figures in test] for name in ("loss", "top5")},
+    }
     return {
-        part: Dataset(
-            dataset_type=types[part], indices=indices, columns=columns[part], extra=extra[part], config=config
-        )
-        for part in PARTS
+        "base": of("training", base, **training, part="base"),
+        "ext": of("training", ext, **training, part="ext"),
+        "info": of("static", sizes),
+        "env": of("env", dict(sorted(environment.items())), **seed),
     }
 
 
@@ -107,7 +99,7 @@ def write_trainings(folder: str | Path, trained: Sequence[Trained], *, replace: 
     """
     folder, datasets = Path(folder), training_datasets(trained)
     seed = trained[0].recipe.seed
-    names = {part: f"blox-{part}" if part == "info" else f"blox-{part}-{seed}" for part in PARTS}
+    names = {part: f"blox-{part}" if part == "info" else f"blox-{part}-{seed}" for part in datasets}
     there = [
         path for name in names.values() for suffix in _SUFFIXES if (path := folder / (name + suffix)).exists()
     ]
@@ -150,13 +142,11 @@ def _alike(trained: Sequence[Trained]) -> Sequence[Trained]:
             raise ConfigError(f"{name} is given twice; a file has one row for a network")
         seen.add(one.architecture.index)
     ordered = sorted(trained, key=lambda one: one.architecture.index)
-    if first.architecture.config.chain is None:
-        return ordered
-    # Files name networks by it, and several architectures of a chain may be one network.
-    by_hash: dict[str, Trained] = {}
+    # Files name networks by graph hash, and several architectures of a chain may be one network.
+    by_key: dict[int | bytes, Trained] = {}
     for one in ordered:
-        by_hash.setdefault(one.architecture.graph_hash, one)
-    return list(by_hash.values())
+        by_key.setdefault(network_key(one.architecture.config, one.architecture.index), one)
+    return list(by_key.values())
 
 
 def _images(one: Trained) -> tuple[int, int, int]:

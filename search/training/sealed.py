@@ -22,6 +22,7 @@ from torch import Tensor
 from search.training.sealed_head import AGAIN, LONGEST, check_head, head
 from space.atomic_files import write_file
 from space.errors import ConfigError
+from space.system_errors import refused
 
 _DIGEST_CHARACTERS = 64
 
@@ -98,10 +99,8 @@ def read_sealed(path: str | Path, kind: str, device: str = "cpu", remedy: str = 
     path = Path(path)
     if path.exists() and not path.is_file():  # a device or a FIFO may have no end
         raise ConfigError(f"{path}: is no plain file; {remedy}")
-    try:
+    with refused(f"{path}: cannot be read", "check the path"):
         data = path.read_bytes()
-    except OSError as e:
-        raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the path") from e
     return unseal(kind, data, str(path), device, remedy)
 
 

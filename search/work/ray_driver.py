@@ -29,7 +29,7 @@ from search.work.results import ResultStore, sealed_kind
 from search.work.unit import Unit
 from search.work.unit_runs import Done, Failed, Outcome, compute, failed, given_up
 from space.errors import ConfigError, HarnessError
-from space.system_errors import remedy_for
+from space.system_errors import refused
 from space.text import counted
 
 _TICK_S = 0.5  # how often progress is asked for
@@ -70,15 +70,11 @@ def drive(link: Connection, order: Order, units: Sequence[Unit], folder: Path, l
 
 def _redirect(log: Path) -> None:
     """Send Ray's own messages to a file, off the screen and off our stdout. Raises: ConfigError."""
-    try:
+    with refused(f"{log}: cannot be written", "check the folder"):
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as file:
             os.dup2(file.fileno(), sys.stdout.fileno())
             os.dup2(file.fileno(), sys.stderr.fileno())
-    except OSError as e:
-        raise ConfigError(
-            f"{log}: cannot be written: {e.strerror or e}; {remedy_for(e, 'check the folder')}"
-        ) from e
 
 
 def _connect(order: Order) -> None:

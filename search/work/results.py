@@ -28,6 +28,7 @@ from search.work.kinds import Content, find_kind
 from search.work.unit import Unit, is_digest
 from space.atomic_files import write_file
 from space.errors import ConfigError
+from space.system_errors import refused, with_remedy
 
 _LOCK_POLL_S = 0.5
 _OLD_S = 3600  # a partial file of this age is of no living process
@@ -96,7 +97,7 @@ class ResultStore:
                 f"{path}: is not there: nothing of this digest was kept, or it was removed"
             ) from e
         except OSError as e:
-            raise ConfigError(f"{path}: cannot be read: {e.strerror or e}; check the folder") from e
+            raise ConfigError(f"{path}: cannot be read: {with_remedy(e, 'check the folder')}") from e
 
     def path_of(self, digest: str) -> Path:
         """Return the path of the content of a digest."""
@@ -172,11 +173,9 @@ class ResultStore:
             ConfigError: the folder cannot be written.
         """
         path = self.folder / "lock"
-        try:
+        with refused(f"{path}: cannot be written", "check the folder"):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = path.open("ab", buffering=0)
-        except OSError as e:
-            raise ConfigError(f"{path}: cannot be written: {e.strerror or e}; check the folder") from e
         with file:
             told = False
             while True:

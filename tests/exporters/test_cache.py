@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import ConversionError, FragmentLibrary, Weights, link, processes
+from exporters import ConversionError, FragmentLibrary, Weights, processes
 from exporters import library as library_module
 from exporters.cache import ExportedFragment, FragmentCache, cache_key
 from space import MINI, Architecture, SpaceConfig
@@ -170,7 +170,7 @@ def test_damaged_fragments_alone_are_exported_anew_and_equal_the_old_ones(
     after = open_mini(root, seen=seen)
     assert [done for done, _, _ in seen] == list(range(1, 18))
     assert len({name for _, _, name in seen}) == 17
-    assert link(after.recipe(NETWORK), after.part) == link(before.recipe(NETWORK), before.part)
+    assert after.assembly(NETWORK).whole() == before.assembly(NETWORK).whole()
 
 
 @pytest.mark.long
@@ -180,7 +180,7 @@ def test_two_processes_may_fill_one_cache_at_once(mini_cache: Path, tmp_path: Pa
         both = list(pool.map(open_mini, [tmp_path / "shared"] * 2))
     expected = open_mini(mini_cache)
     for library in both:
-        assert link(library.recipe(NETWORK), library.part) == link(expected.recipe(NETWORK), expected.part)
+        assert library.assembly(NETWORK).whole() == expected.assembly(NETWORK).whole()
 
 
 def test_an_absent_converter_is_named_with_the_line_that_installs_it(

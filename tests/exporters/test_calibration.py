@@ -14,7 +14,7 @@ from rigs.model_runs import run_model
 from rigs.no_plain_files import KINDS, no_plain_file
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters import ConversionError, FragmentLibrary, Weights
 from exporters import calibration_images as images_module
 from exporters.calibration import calibrate
 from exporters.calibration_images import named_images, save_images
@@ -174,7 +174,7 @@ def test_a_calibrated_network_in_int8_is_the_whole_conversion_with_the_same_scal
     images = some_images()
     weights = weights_of(tmp_path, architecture, images)
     library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=TINY, weights=weights, precision="int8")
-    linked = link(library.recipe(architecture), library.part)
+    linked = library.assembly(architecture).whole()
     (whole,) = convert_networks([architecture], "onnx", weights, "int8")
     expected = torch_network(architecture, weights)(torch.from_numpy(images)).numpy()
     logits = run_model("onnx", linked, images)
@@ -182,4 +182,4 @@ def test_a_calibrated_network_in_int8_is_the_whole_conversion_with_the_same_scal
     assert logits.tobytes() == wholes.tobytes()
     assert 0 < np.sqrt(((logits - expected) ** 2).mean()) < 0.05 * expected.std()
     with pytest.raises(ConversionError, match="int8 fits a checkpoint's whole network alone"):
-        library.segment_recipe(Segment(config=TINY, kind="head"))
+        library.assembly(Segment(config=TINY, kind="head"))

@@ -14,10 +14,10 @@ import torch
 from rigs.model_runs import random_image, run_model
 from rigs.no_plain_files import KINDS, no_plain_file
 
-from exporters import ConversionError, Format, FragmentLibrary, Weights, link
+from exporters import ConversionError, Format, FragmentLibrary, Weights
 from exporters import weights as weights_module
+from exporters.formats import Precision
 from exporters.networks import check_half, torch_network
-from exporters.recipe import Precision
 from exporters.weights import checkpoint_digest
 from space import MINI, TINY, Architecture
 from space.networks import build_network
@@ -60,7 +60,7 @@ def test_a_model_computes_what_the_trained_network_computes(format: Format, tmp_
     )
     image = random_image(MINI)
     expected = trained_network()(torch.from_numpy(image)).numpy()
-    logits = run_model(format, link(library.recipe(ARCHITECTURE), library.part), image)
+    logits = run_model(format, library.assembly(ARCHITECTURE).whole(), image)
     assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
     # Only its own fragments were exported, and no other network can be made of them.
     assert seen == [
@@ -74,7 +74,7 @@ def test_a_model_computes_what_the_trained_network_computes(format: Format, tmp_
         "head",
     ]
     with pytest.raises(ConversionError, match=r"needs stage1\.op1\.conv, which checkpoint .* lacks"):
-        library.recipe(Architecture.parse("conv-mbconv+in/conv", MINI))
+        library.assembly(Architecture.parse("conv-mbconv+in/conv", MINI))
 
 
 def test_torch_networks_take_a_checkpoint_too(tmp_path: Path) -> None:

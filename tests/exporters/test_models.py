@@ -21,9 +21,9 @@ from rigs.whole_networks import convert_networks
 
 from device_agents.runtimes import load
 from device_agents.runtimes.loaded import Inputs
-from exporters import ConversionError, Format, FragmentLibrary, Weights, link, networks
+from exporters import ConversionError, Format, FragmentLibrary, Weights, networks
+from exporters.formats import Precision
 from exporters.networks import fold_batch_norm, torch_network
-from exporters.recipe import Precision
 from space import BLOX, MINI, TINY, Architecture
 from space.segments import Segment
 
@@ -46,7 +46,7 @@ WHOLE = [
 
 
 def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
-    return link(library.recipe(architecture), library.part)
+    return library.assembly(architecture).whole()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,7 +78,7 @@ def assert_equals_torch(library: FragmentLibrary, architecture: Architecture) ->
 
 def sent_bytes(library: FragmentLibrary, architecture: Architecture) -> int:
     """Count what a device is sent for a network: its skeleton, compressed, and the digests of its parts."""
-    recipe = library.recipe(architecture)
+    recipe = library.assembly(architecture)
     if recipe.dictionary is None:
         compressor = zlib.compressobj(9)
     else:
@@ -145,14 +145,14 @@ def test_the_weights_of_the_whole_space_cost_at_most_30_mb_to_send(library: Frag
 
 
 def test_recipes_name_parts_of_the_library_and_differ_between_networks(library: FragmentLibrary) -> None:
-    recipes = [library.recipe(architecture) for architecture in LATIN_SQUARE]
+    recipes = [library.assembly(architecture) for architecture in LATIN_SQUARE]
     assert {digest for recipe in recipes for digest in recipe.parts} == set(library.part_digests)
     assert len({recipe.digest for recipe in recipes}) == len(recipes)
 
 
 def test_an_architecture_of_another_space_is_refused(library: FragmentLibrary) -> None:
     with pytest.raises(ConversionError, match="is of space 'mini'; this library holds 'blox'"):
-        library.recipe(Architecture.from_index(0, MINI))
+        library.assembly(Architecture.from_index(0, MINI))
 
 
 def test_an_unknown_part_is_refused(library: FragmentLibrary) -> None:
@@ -220,14 +220,14 @@ def test_a_model_of_a_batch_gives_each_image_its_own_output(
         Segment.parse("segment:head", config),
     )
     for one, several in (
-        (library.recipe(model), library.recipe(model, 3)),
-        (library.segment_recipe(segment), library.segment_recipe(segment, 3)),
+        (library.assembly(model), library.assembly(model, 3)),
+        (library.assembly(segment), library.assembly(segment, 3)),
     ):
         assert several.parts == one.parts, "what is sent is shared"
         shapes = {name: list(shape) for name, shape in several.shapes.items()}
         runtime = {"onnx": "onnxruntime", "tflite": "tflite"}[model_format]
         runs = [
-            load(runtime, link(recipe, library.part), 1, {}, inputs)
+            load(runtime, recipe.whole(), 1, {}, inputs)
             for recipe, inputs in ((one, Inputs()), (several, Inputs(shapes, batch=3)))
         ]
         for run in runs:

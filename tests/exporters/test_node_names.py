@@ -15,7 +15,6 @@ from rigs.model_runs import random_image
 from exporters import (
     ConversionError,
     FragmentLibrary,
-    link,
     node_fragment,
     node_fragments,
     with_node_names,
@@ -62,7 +61,7 @@ def profiled_nodes(model: bytes, folder: Path, level: str) -> list[dict[str, Any
 
 
 def named_model(library: FragmentLibrary) -> bytes:
-    return link(with_node_names(library.recipe(NETWORK)), library.part)
+    return with_node_names(library.assembly(NETWORK)).whole()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -81,7 +80,7 @@ def test_every_node_that_runs_belongs_to_a_fragment_of_the_network(
 def test_naming_nodes_does_not_change_what_onnx_runtime_makes_of_them(
     onnx_library: FragmentLibrary, tmp_path: Path, level: str
 ) -> None:
-    plain = link(onnx_library.recipe(NETWORK), onnx_library.part)
+    plain = onnx_library.assembly(NETWORK).whole()
     before, after = (
         Counter(event["args"]["op_name"] for event in profiled_nodes(model, tmp_path, level))
         for model in (plain, named_model(onnx_library))
@@ -90,27 +89,27 @@ def test_naming_nodes_does_not_change_what_onnx_runtime_makes_of_them(
 
 
 def test_a_named_model_is_the_plain_one_but_for_its_names(onnx_library: FragmentLibrary) -> None:
-    recipe = onnx_library.recipe(NETWORK)
+    recipe = onnx_library.assembly(NETWORK)
     named = with_node_names(recipe)
     assert named.digest != recipe.digest and named.parts == recipe.parts
-    model = onnx.load_from_string(link(named, onnx_library.part))
+    model = onnx.load_from_string(named.whole())
     names = [node.name for node in model.graph.node]
     assert names == [node.output[0] for node in model.graph.node] and len(set(names)) == len(names)
     for node in model.graph.node:
         node.ClearField("name")
-    assert model == onnx.load_from_string(link(recipe, onnx_library.part))
+    assert model == onnx.load_from_string(recipe.whole())
     assert with_node_names(named) == named
 
 
 def test_a_segment_can_be_named_too(onnx_library: FragmentLibrary) -> None:
-    recipe = with_node_names(onnx_library.segment_recipe(Segment.parse("segment:cell1:bconv")))
-    model = onnx.load_from_string(link(recipe, onnx_library.part))
+    recipe = with_node_names(onnx_library.assembly(Segment.parse("segment:cell1:bconv")))
+    model = onnx.load_from_string(recipe.whole())
     assert {node_fragment(node.name) for node in model.graph.node} == {"stage 1 op 1"}
 
 
 def test_a_tflite_recipe_cannot_be_named(tflite_library: FragmentLibrary) -> None:
-    with pytest.raises(ConversionError, match="take a recipe of an onnx library"):
-        with_node_names(tflite_library.recipe(NETWORK))
+    with pytest.raises(ConversionError, match="take a model of an onnx library"):
+        with_node_names(tflite_library.assembly(NETWORK))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, link, standalone
+from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary, Weights, standalone
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
@@ -42,7 +42,7 @@ def network_of(text: str) -> Architecture:
 @pytest.mark.parametrize("text", NETWORKS)
 def test_linked_models_give_what_torch_gives(text: str, opened: FragmentLibrary) -> None:
     architecture, image = network_of(text), random_image(own_space())
-    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    linked = run_model("onnx", opened.assembly(architecture).whole(), image)
     for folded in (True, False):
         network = torch_network(architecture, Weights.seeded(0), folded=folded)
         with torch.no_grad():
@@ -54,7 +54,7 @@ def test_linked_models_give_what_torch_gives(text: str, opened: FragmentLibrary)
 def test_a_linked_model_is_the_whole_networks_conversion(opened: FragmentLibrary) -> None:
     architecture, image = network_of(NETWORKS[2]), random_image(own_space())
     (whole,) = convert_networks([architecture], "onnx")
-    linked = run_model("onnx", link(opened.recipe(architecture), opened.part), image)
+    linked = run_model("onnx", opened.assembly(architecture).whole(), image)
     assert np.abs(linked - run_model("onnx", whole.model, image)).max() <= TOLERANCE
 
 
@@ -82,7 +82,7 @@ def test_a_fragment_may_read_what_some_network_has_it_read_and_nothing_else() ->
 
 def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
     one, other = (
-        opened.recipe(network_of(text)).parts for text in ("mb/mb/skip/basic", "ghost/mb/skip/basic")
+        opened.assembly(network_of(text)).parts for text in ("mb/mb/skip/basic", "ghost/mb/skip/basic")
     )
     assert len(set(one) & set(other)) == len(one) - 1
 
@@ -90,7 +90,7 @@ def test_networks_share_their_parts(opened: FragmentLibrary) -> None:
 @pytest.mark.parametrize(("text", "place"), [("segment:site0:ghost", 2), ("segment:head", -1)])
 def test_segments_are_models_of_their_own(text: str, place: int, opened: FragmentLibrary) -> None:
     segment = Segment.parse(text, own_space())
-    linked = link(opened.segment_recipe(segment), opened.part)
+    linked = opened.assembly(segment).whole()
     x = np.random.default_rng(0).normal(size=(1, *segment.input_shape)).astype(np.float32)
     fragment = fragments_of(network_of("ghost/mb/mb/skip"))[place]
     module = fragment_module(fragment, own_space(), Weights.seeded(0))
@@ -169,10 +169,65 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     config = small_space(tmp_path, code, OWN_OR_SKIP)  # int8's sigmoid has a scale of its own
     library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config, precision="int8")
     architecture, image = Architecture.parse("own", config), random_image(config)
-    linked = run_model("tflite", link(library.recipe(architecture), library.part), image)
+    linked = run_model("tflite", library.assembly(architecture).whole(), image)
     with torch.no_grad():
         expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
+
+
+LEVELS = """
+class Level(nn.Module):
+    def __init__(self, channels, level):
+        super().__init__()
+        self.conv, self.level = nn.Conv2d(channels, channels, 1), float(level)
+    def forward(self, x):
+        return torch.tanh(self.conv(x)) + self.level
+def own(i, o, s, *, level=-100):
+    return Level(o, level)
+"""
+
+
+def test_a_fragment_is_calibrated_on_what_each_candidate_before_it_writes(tmp_path: Path) -> None:
+    levels = [100 * level for level in range(-4, 5)]
+    more = "".join(
+        f"c{k} = {{ module = 'own_ops:own', level = {level} }}\n" for k, level in enumerate(levels)
+    )
+    names = [f"c{k}" for k in range(len(levels))]
+    config = small_space(tmp_path, LEVELS, f"[[sites]]\ncandidates = {names}\nrepeat = 3", more)
+    calibration = calibrate(config, Weights.seeded(0))
+    for fragment in all_fragments(config):
+        if fragment.kind == "head" or (fragment.stage or 0) > 0:
+            means = {round(float(x.mean()) / 100) * 100 for (x,) in calibration.inputs[fragment]}
+            assert means == set(levels), str(fragment)
+
+
+RECURRENT = """
+class Rows(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.rows = nn.LSTM(channels, channels, batch_first=True)
+    def forward(self, x):
+        return self.rows(x.flatten(2).transpose(1, 2))[0].transpose(1, 2).reshape(x.shape)
+def own(i, o, s):
+    return Rows(o)
+"""
+SUMS = """
+class Sums(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(channels))
+    def forward(self, x):
+        return torch.einsum("bchw,dc->bdhw", x, self.weight)
+def own(i, o, s):
+    return Sums(o)
+"""
+
+
+@pytest.mark.parametrize(("code", "op"), [(RECURRENT, "LSTM"), (SUMS, "Einsum")])
+def test_what_the_quantizer_leaves_in_floats_is_not_called_int8(tmp_path: Path, code: str, op: str) -> None:
+    config = small_space(tmp_path, code, OWN_OR_SKIP)
+    with pytest.raises(ConversionError, match=rf"site0\.own: ONNX Runtime's quantizer leaves {op} in single"):
+        FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision="int8")
 
 
 @pytest.mark.parametrize("layers", ["nn.Conv2d(i, o, 3, s, 1)", "nn.Conv2d(i, o, 3, s, 1), nn.ReLU6()"])
@@ -186,7 +241,7 @@ def test_activations_stay_in_int8_where_other_candidates_write_below_zero(
     image = random_image(config).clip(-1, 1)
     for text in ("own/own", "skip/own"):  # behind the stem, which ends in a ReLU
         architecture = Architecture.parse(text, config)
-        linked = run_model("onnx", link(library.recipe(architecture), library.part), image)
+        linked = run_model("onnx", library.assembly(architecture).whole(), image)
         with torch.no_grad():
             expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
         assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
@@ -294,7 +349,7 @@ def test_a_constant_beyond_fp16_is_refused_and_an_infinity_that_is_meant_is_not(
     with pytest.raises(ConversionError, match=says) if says else nullcontext():
         library = FragmentLibrary.open(model_format, cache_dir=tmp_path, config=config, precision="fp16")
         architecture, image = Architecture.parse("own", config), random_image(config)
-        found = run_model(model_format, link(library.recipe(architecture), library.part), image)
+        found = run_model(model_format, library.assembly(architecture).whole(), image)
         with torch.inference_mode():
             right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
         np.testing.assert_allclose(found, right, atol=1e-2 * np.ptp(right))
@@ -439,7 +494,7 @@ def test_control_flow_and_arguments_by_name_are_exported_to_onnx(tmp_path: Path)
     config = small_space(tmp_path, UNUSUAL, OWN_OR_SKIP * 2)
     library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config)
     architecture, image = Architecture.parse("own/own", config), random_image(config)
-    found = run_model("onnx", link(library.recipe(architecture), library.part), image)
+    found = run_model("onnx", library.assembly(architecture).whole(), image)
     with torch.no_grad():
         right = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(image)).numpy()
     assert np.abs(found - right).max() <= TOLERANCE * np.abs(right).max()
@@ -475,7 +530,7 @@ def test_a_checkpoints_parts_are_exported_anew_where_the_code_calls_its_weights_
             torch.save(build_network(architecture).state_dict(), path)
         weights = Weights.from_checkpoint(path, architecture)
         library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, weights=weights)
-        found.append(run_model("onnx", link(library.recipe(architecture), library.part), image))
+        found.append(run_model("onnx", library.assembly(architecture).whole(), image))
         outputs = ExpectedOutputs(cache_dir=tmp_path, config=config, weights=weights)
         expected.append(outputs.of("own", "onnx"))
         with torch.no_grad():

@@ -25,7 +25,6 @@ from exporters import (
     FragmentLibrary,
     Precision,
     Weights,
-    link,
     standalone,
 )
 from exporters.calibration import Calibration, calibrate
@@ -83,7 +82,7 @@ def tflite_int8(harness_cache: Path) -> FragmentLibrary:
 
 
 def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
-    return link(library.recipe(architecture), library.part)
+    return library.assembly(architecture).whole()
 
 
 def torch_logits(architecture: Architecture, image: Array) -> Array:
@@ -119,7 +118,7 @@ def test_parts_are_smaller_and_shared_as_in_fp32(
     sizes = [sum(len(one.part(digest)) for digest in one.part_digests) for one in (ours, whole)]
     assert sizes[0] < PART_BYTES[ours.format][ours.precision] * sizes[1]
     for architecture in NETWORKS:
-        assert len(ours.recipe(architecture).parts) == len(whole.recipe(architecture).parts)
+        assert len(ours.assembly(architecture).parts) == len(whole.assembly(architecture).parts)
 
 
 def test_a_segment_is_near_that_of_fp32(
@@ -131,8 +130,7 @@ def test_a_segment_is_near_that_of_fp32(
         x = np.abs(np.random.default_rng(0).normal(size=(1, *segment.input_shape))).astype(np.float32)
         x *= 0.1 * highest / x.max()
         found, expected = (
-            run_model(one.format, link(one.segment_recipe(segment), one.part), x)
-            for one in (library, libraries["fp32"])
+            run_model(one.format, one.assembly(segment).whole(), x) for one in (library, libraries["fp32"])
         )
         assert found.shape == expected.shape
         assert error(found, expected) < 2 * ERROR[library.precision], segment

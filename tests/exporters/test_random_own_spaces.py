@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rigs.model_runs import operators, random_image, run_model
 from rigs.whole_networks import convert_networks
 
-from exporters import Format, FragmentLibrary, link
+from exporters import Format, FragmentLibrary
 from space import Space
 
 pytestmark = pytest.mark.converter
@@ -31,7 +31,7 @@ def test_a_linked_model_is_the_conversion_of_the_whole_network(
     network = space[int(np.random.default_rng(seed).integers(len(space)))]
     with tempfile.TemporaryDirectory() as folder:
         library = FragmentLibrary.open(format, cache_dir=Path(folder), config=space)
-        linked = link(library.recipe(network), library.part)
+        linked = library.assembly(network).whole()
     (whole,) = convert_networks([network], format)
     assert operators(format, linked) == operators(format, whole.model)
     image = random_image(space, seed % 100)

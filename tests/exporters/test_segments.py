@@ -15,9 +15,9 @@ from torch import nn
 
 from device_agents.runtimes import RUNTIMES
 from device_agents.runtimes.loaded import array_outputs, fixed_input, judged_values
-from exporters import ConversionError, FragmentLibrary, Weights, link
+from exporters import ConversionError, FragmentLibrary, Weights
 from exporters.conversion import converter_versions
-from exporters.fragments import segment_steps, value_shape
+from exporters.fragments import steps, value_shape
 from exporters.networks import torch_network
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.segments import Segment, all_segments
@@ -64,7 +64,7 @@ def torch_segment(segment: Segment) -> nn.Module:
 
 
 def linked(library: FragmentLibrary, segment: Segment) -> bytes:
-    return link(library.segment_recipe(segment), library.part)
+    return library.assembly(segment).whole()
 
 
 def run_segment(library: FragmentLibrary, segment: Segment, x: Array) -> Array:
@@ -100,7 +100,7 @@ def test_segments_run_one_after_the_other_give_the_logits_of_the_network(
     image = x = random_image(BLOX)
     for segment in segments_of(architecture):
         x = run_segment(library, segment, np.ascontiguousarray(x))
-    whole = run_model(library.format, link(library.recipe(architecture), library.part), image)
+    whole = run_model(library.format, library.assembly(architecture).whole(), image)
     assert_close(x, whole)
 
 
@@ -111,11 +111,11 @@ def test_segments_have_the_operators_of_the_network_and_no_others(library: Fragm
 
     architecture = NETWORKS[3]
     apart = [kind for segment in segments_of(architecture) for kind in kinds(linked(library, segment))]
-    assert sorted(apart) == kinds(link(library.recipe(architecture), library.part))
+    assert sorted(apart) == kinds(library.assembly(architecture).whole())
 
 
 def test_all_140_recipes_differ_and_need_no_part_that_networks_do_not_need(library: FragmentLibrary) -> None:
-    recipes = [library.segment_recipe(segment) for segment in all_segments(BLOX)]
+    recipes = [library.assembly(segment) for segment in all_segments(BLOX)]
     assert len({recipe.digest for recipe in recipes}) == 140
     assert {digest for recipe in recipes for digest in recipe.parts} == set(library.part_digests)
     assert {(r.format, r.alignment, r.dictionary) for r in recipes} == {
@@ -129,7 +129,7 @@ def test_the_skeletons_of_networks_are_those_of_the_time_before_segments(library
         pytest.skip(f"recorded with {RECORDED_WITH[library.format]}; other converters write other nodes")
     found = hashlib.sha256()
     for index in range(0, len(BLOX), 1009):
-        found.update(library.recipe(Architecture.from_index(index)).skeleton)
+        found.update(library.assembly(Architecture.from_index(index)).skeleton)
     assert found.hexdigest() == SKELETONS[library.format]
 
 
@@ -164,7 +164,7 @@ def test_a_segment_reads_the_shape_that_it_says_and_writes_what_the_next_one_rea
         architecture = Architecture.from_index(index, config)
         segments = segments_of(architecture)
         for segment, following in zip(segments, (*segments[1:], None), strict=True):
-            plan = segment_steps(segment)
+            plan = steps(segment)
             assert value_shape(plan[0].inputs[0], segment.config) == (1, *segment.input_shape)
             written = value_shape(plan[-1].output, segment.config)
             assert written == (
@@ -174,4 +174,4 @@ def test_a_segment_reads_the_shape_that_it_says_and_writes_what_the_next_one_rea
 
 def test_a_segment_of_another_space_is_refused(library: FragmentLibrary) -> None:
     with pytest.raises(ConversionError, match="segment:stem is of space 'mini'; this library holds 'blox'"):
-        library.segment_recipe(Segment(kind="stem", config=MINI))
+        library.assembly(Segment(kind="stem", config=MINI))

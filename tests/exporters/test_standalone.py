@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from rigs.model_runs import operators, random_image, run_model
 
-from exporters import FragmentLibrary, link, standalone
+from exporters import FragmentLibrary, standalone
 from space import BLOX, Architecture
 
 pytestmark = pytest.mark.converter
@@ -28,7 +28,7 @@ def model(library: FragmentLibrary, harness_cache: Path) -> bytes:
 def test_a_stand_alone_model_is_the_same_graph_with_the_same_output(
     library: FragmentLibrary, model: bytes
 ) -> None:
-    linked, image = link(library.recipe(ARCHITECTURE), library.part), random_image(BLOX)
+    linked, image = library.assembly(ARCHITECTURE).whole(), random_image(BLOX)
     assert operators(library.format, model) == operators(library.format, linked)
     outputs = [run_model(library.format, m, image) for m in (model, linked)]
     assert outputs[0].tobytes() == outputs[1].tobytes()

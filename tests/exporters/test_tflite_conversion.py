@@ -16,7 +16,7 @@ from rigs.model_runs import run_model
 from torch import Tensor, nn
 from torch.nn import functional
 
-from exporters import Precision, link
+from exporters import Precision
 from exporters.errors import ConversionError
 from exporters.networks import torch_network
 from exporters.weights import Weights
@@ -290,7 +290,7 @@ def test_parts_with_operators_of_their_own_are_linked(
     ops = {"convnext": ConvNeXt, "pooled": lambda c: nn.Sequential(nn.Conv2d(c, c, 1), nn.MaxPool2d(3, 1, 1))}
     library = library_of_ops(ops, tmp_path, precision)
     architecture = Architecture.parse("convnext-pooled+in+out", library.config)
-    model = link(library.recipe(architecture), library.part)
+    model = library.assembly(architecture).whole()
     image = torch.rand((1, 3, 8, 8), generator=torch.Generator().manual_seed(1)) * 2 - 1
     for name, build in ops.items():
         monkeypatch.setitem(OPS, name, build)

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
+from space.assembly import Assembly
 
 
 def sha256(data: bytes) -> str:

@@ -175,7 +175,7 @@ def test_the_example_of_measuring_runs_on_this_machine(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))  # a campaign of the user's own locks the device
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
-    with harness.open_store(str(tmp_path / "own.sqlite")) as own, any_core():  # however busy this machine is
+    with harness.open_store(str(tmp_path / "own.sqlite")) as own, any_core(), short_levels():
         run_example("measure", store=own, device=harness.load_devices()["local"])
         run_example("sustain", store=own, device=harness.load_devices()["local"])
 

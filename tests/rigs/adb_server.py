@@ -158,6 +158,7 @@ class AdbServer:
         self.asked: list[str] = []
         self.lost_bytes = 0  # of each file that is put on a phone
         self.most_files: int | None = None  # in a folder of a phone whose storage is full beyond
+        self.cuts: list[int] = []  # after how many bytes the cable is loose in the next answers of a shell
         self.forwards: dict[int, socket.socket] = {}
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -307,12 +308,11 @@ class AdbServer:
             return
         connection.sendall(b"OKAY")
         status, output, errors = phone.run(line)
-        if "v2" not in name.split(","):
-            connection.sendall(output + errors)
-            return
-        for kind, data in ((_STDOUT, output), (_STDERR, errors), (_EXIT, bytes([status]))):
-            if data:
-                connection.sendall(struct.pack("<BI", kind, len(data)) + data)
+        answer = output + errors
+        if "v2" in name.split(","):
+            told = ((_STDOUT, output), (_STDERR, errors), (_EXIT, bytes([status])))
+            answer = b"".join(struct.pack("<BI", kind, len(data)) + data for kind, data in told if data)
+        connection.sendall(answer[: self.cuts.pop(0)] if self.cuts else answer)
 
     def _sync(self, connection: socket.socket, phone: Phone) -> None:
         """Take files as `adb push` sends them, by the first version of the protocol: packages/modules/adb/SYNC.TXT."""

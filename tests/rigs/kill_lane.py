@@ -27,12 +27,12 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
-from device_agents import throttling
+from device_agents import core_gate, throttling
 from harness.devices import client, connection
 from harness.devices.client import AgentClient
 from harness.devices.config import SshDevice
 from harness.devices.sending import PartSender
-from harness.measurement import campaign, core_gate
+from harness.measurement import campaign
 from harness.measurement.plan import Level, Options
 from harness.measurement.session_runner import SessionRunner
 from harness.store import Store

@@ -14,12 +14,12 @@ from typing import Any
 from factories.records import graph_hash
 from factories.sent_models import assembly_of, made_model
 
-from harness.devices.assembly import Assembly
 from harness.measurement.workload import Model
 from harness.records import SessionRecord
 from harness.store import Store
 from harness.store.maintenance import check_store
 from rigs.made_up_runtime import REFERENCE, output_of, run_ns
+from space.assembly import Assembly
 
 SESSIONS_EACH = 2
 NETWORKS_A_WINDOW = 2  # that are asked for together, and share a part of their own

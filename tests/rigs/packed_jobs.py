@@ -24,9 +24,10 @@ import pytest
 from factories.agent_models import CHANNELS, IMAGE, onnx_parts
 from factories.sent_models import assembly_of, made_model
 
+from device_agents import core_gate
 from harness.devices.client import AgentClient
 from harness.devices.config import Device
-from harness.measurement import core_gate, packed
+from harness.measurement import packed
 from harness.measurement.campaign import Outcome
 from harness.measurement.packed import import_campaign, pack_campaign
 from harness.measurement.plan import Options
@@ -96,20 +97,18 @@ def pack(
     models: what `SmallModels` takes, unless there is a `source`. Nothing is measured again, unless `redos` says how often; then
     everything is.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(core_gate, "FREE_SHARE", 1.0)
-        patch.setattr(core_gate, "HOPELESS_SHARE", 1.0)
-        patch.setattr(packed, "REDOS_A_UNIT", redos)
-        patch.setattr(packed, "STEAL_SHARE", -1.0)
-        job = pack_campaign(
-            device,
-            source or SmallModels(**models),
-            options,
-            store,
-            rng=random.Random(0),
-            log=lambda text: None,
-        )
+    job = pack_campaign(
+        device,
+        source or SmallModels(**models),
+        options,
+        store,
+        rng=random.Random(0),
+        log=lambda text: None,
+    )
     path.write_bytes(job.data)
+    with_code(path, "core_gate", "FREE_SHARE = HOPELESS_SHARE = 1.0")
+    with_code(path, "attempts", f"REDOS = {redos}")
+    with_code(path, "contention", "STEAL_SHARE = -1.0")
     if not tries_cores:
         with_agent_code(path, "agent", UNTRIED)
     return job.job_id
@@ -188,10 +187,11 @@ def results_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}-results.zip")
 
 
-def take(path: Path, store: Store) -> Outcome:
-    """Import results."""
+def take(path: Path, store: Store, redos: int = 0) -> Outcome:
+    """Import results of a job that was packed so."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_gate, "FREE_SHARE", 1.0)
+        patch.setattr(packed, "REDOS", redos)
         return import_campaign(path, store, Watcher())
 
 

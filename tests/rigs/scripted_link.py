@@ -16,7 +16,6 @@ import pytest
 from factories.records import graph_hash
 from factories.sent_models import assembly_of, made_model
 
-from harness.devices.assembly import Assembly
 from harness.devices.config import LocalDevice, Precision
 from harness.devices.link import OnConnecting
 from harness.measurement import campaign
@@ -26,6 +25,7 @@ from harness.measurement.session_runner import Circumstances
 from harness.measurement.workload import Model
 from harness.store import Store
 from rigs.watcher import Watcher
+from space.assembly import Assembly
 
 COOL: dict[str, Any] = {"cpu_model": "Made Up CPU", "temps_c": {"cpu": 40.0}}
 HOT: dict[str, Any] = COOL | {"temps_c": {"cpu": 60.0}}

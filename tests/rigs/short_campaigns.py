@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from device_agents import contention, core_gate
 from device_agents.pacing import Durations
 from exporters import own_run, own_run_worker
 from exporters.own_run import OwnRun
@@ -25,7 +26,7 @@ from harness.devices.client import NOTHING, AgentClient
 from harness.devices.config import Device
 from harness.devices.transports import local
 from harness.estimates import clean_runs
-from harness.measurement import core_gate, rounds, session_runner
+from harness.measurement import rounds, session_runner
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.durations import DeviceProbe
 from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
@@ -141,6 +142,7 @@ def any_core(*, forked: bool = True) -> Iterator[None]:
         patch.setattr(AgentClient, "hello", hello_once)
         patch.setattr(own_run, "run_apart", run_here)
         patch.setattr(session_runner, "is_contended", lambda session: False)
+        patch.setattr(contention, "CONTENDED", "not heeded")
         patch.setattr(clean_runs, "find_undisturbed", lambda times_ns, *_: ([True] * len(times_ns), False))
         yield
 

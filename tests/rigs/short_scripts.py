@@ -11,8 +11,8 @@ import sys
 from dataclasses import replace
 
 import harness
+from device_agents.contention import FEWEST_SLICES
 from harness.devices import client
-from harness.estimates.clean_runs import FEWEST_SLICES
 from harness.measurement import plan
 from rigs.compiled_agent import build_compiled
 from rigs.short_campaigns import SHORT, SHORT_PLAN, any_core

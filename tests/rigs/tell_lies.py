@@ -48,6 +48,9 @@ class OpenGate:
     def __init__(self, *_: Any) -> None:
         """Take anything."""
 
+    def note(self, *_: Any) -> None:
+        """Take nothing."""
+
     def wait(self, *_: Any) -> dict[str, Any]:
         """Do not wait."""
         return {"waited_s": 0.0, "closed": []}

@@ -26,7 +26,6 @@ from factories.finished_studies import made_study
 from factories.records import make_block, make_block_run, make_energy_run, make_failure
 from factories.stores import FEW, MANY, add_sessions, calibrate, in_two_precisions, networks, new_store
 
-from harness.devices.assembly import Assembly
 from harness.measurement.campaign import Outcome
 from harness.measurement.events import (
     Connecting,
@@ -42,6 +41,7 @@ from harness.store import Store
 from harness.store.latencies import latencies
 from rigs.terminals import draw, run_in_terminal
 from space import Architecture
+from space.assembly import Assembly
 
 LONG = "mbconv-mbconv+in+out/mbconv-bconv+in+out/bconv-mbconv+in+out"
 LONGEST = "mbconv-mbconv+in+out/mbconv-mbconv+in+out/mbconv-mbconv+in+out"

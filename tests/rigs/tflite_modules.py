@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from exporters.recipe import Precision
+from exporters.formats import Precision
 from exporters.tensorflow_lowering import trace
 from exporters.tflite_conversion import _converted, nhwc_array
 from exporters.tflite_graph import read_graph

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from space import BLOX, MINI, Architecture, ArchitectureError, SpaceConfig
-from space.costs import all_macs, all_params, op_cost, reduction_cost
+from space.costs import all_macs, all_params, block_costs
 from space.networks import build_network
 from space.selection import select_models
 
@@ -80,11 +80,13 @@ def test_the_arrays_agree_with_every_single_network() -> None:
     ],
 )
 def test_each_op_costs_the_published_parameters(op: str, expected: list[int]) -> None:
-    assert [op_cost(op, width, 8).params for width in (32, 64, 128)] == expected
+    place = BLOX.table.by_text[op]
+    assert [row[place].params for row in block_costs(BLOX)] == expected
 
 
 def test_the_reductions_cost_the_published_parameters() -> None:
-    assert [reduction_cost(width, 8).params for width in (32, 64, 128)] == [64_064, 255_104, 1_018_112]
+    reductions = [site.candidates[0].traced.params for site in BLOX.layout.sites if site.choice is None]
+    assert reductions == [64_064, 255_104, 1_018_112]
 
 
 def test_an_op_without_layers_has_no_costs_and_says_so() -> None:

@@ -373,6 +373,14 @@ def own(forward: str = "return y", function: str = "return Own(i, o, s)") -> str
             own(function="made[0] += 1; return nn.Conv2d(i, o, 1 + 2 * (made[0] % 2), s, made[0] % 2)"),
             CHANGES,
         ),
+        (
+            own(
+                function="m = Own(i, o, s); m.conv.bias = None; m.register_buffer('by', torch.rand(1)); return m",
+                forward="return y * self.by",
+            ),
+            CHANGES,
+        ),
+        (own(function="return nn.utils.parametrizations.spectral_norm(nn.Conv2d(i, o, 3, s, 1))"), CHANGES),
         (own("return (y,)"), "returns no single tensor; return one"),
         (own("return y, y"), "returns no single tensor; return one"),
         (own("return {'y': y}"), "returns no single tensor; return one"),

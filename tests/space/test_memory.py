@@ -64,7 +64,7 @@ def test_a_bigger_cell_never_needs_less_than_its_parts() -> None:
                 assert block_peaks(BLOX)[0][i] >= alone[op]
 
 
-def test_an_op_without_steps_is_refused() -> None:
+def test_an_op_without_layers_is_refused() -> None:
     odd = SpaceConfig(name="odd", ops=("conv", "swish"), widths=(8,), image_size=8, classes=2)
-    with pytest.raises(ArchitectureError, match="op 'swish' has no steps"):
+    with pytest.raises(ArchitectureError, match="op 'swish' has no costs"):
         block_peaks(odd)

@@ -24,12 +24,9 @@ SHELL_TIMEOUT_S = 10.0
 PUSH_TIMEOUT_S = 600.0  # 2 GB over USB 2
 _PORT = re.compile(r"[0-9]{1,5}")
 _LISTED = re.compile(r"([^\t]+)\t(.+)")
-# How a line of adb itself begins; the phone's shell names itself otherwise.
-_OWN_WORDS = (
-    "error:",
-    "adb:",
-    "* ",
-)
+# Told last: where the cable is pulled, adb takes what had come for all, and the status for 0.
+_TELL_STATUS = '; status=$?; echo; echo "== status $status"'
+_STATUS = re.compile(rb"\r?\n== status ([0-9]{1,3})\r?\n\Z")
 
 _ACCEPT = "unlock the phone and accept this computer's key there ('Allow USB debugging?')"
 _PLUG_IN = "switch on USB debugging on the phone (Settings, Developer options), plug it in and accept this computer's key there"
@@ -83,11 +80,16 @@ class Adb:
         check_listing(self.serial, self._adb(["devices"]), self._who)
 
     def shell(self, argv: Sequence[str], *, timeout_s: float = SHELL_TIMEOUT_S) -> CompletedCommand:
-        """Run a command in the phone's shell. Raises: LinkError when adb does not reach the phone."""
-        done = self._run(["-s", self.serial, "shell", shell_line(argv)], timeout_s)
-        if done.status != 0 and not done.stdout and _own_text(done.stderr).startswith(_OWN_WORDS):
-            raise LinkError(self._who, f"adb: {_first_line(done.stderr)}")
-        return done
+        """Run a command in the phone's shell. Raises: LinkError when adb does not reach the phone, or loses it meanwhile."""
+        done = self._run(["-s", self.serial, "shell", shell_line(argv) + _TELL_STATUS], timeout_s)
+        status = _STATUS.search(done.stdout)
+        if status is None:
+            raise LinkError(
+                self._who, f"adb: {_first_line(done.stderr) or f'the answer to {argv[0]!r} broke off'}"
+            )
+        return CompletedCommand(
+            status=int(status[1]), stdout=done.stdout[: status.start()], stderr=done.stderr
+        )
 
     def script(self, script: str, *arguments: str, timeout_s: float = SHELL_TIMEOUT_S) -> str:
         """Return the output of a shell script on the phone. Raises: as `shell`."""
@@ -174,14 +176,8 @@ def check_listing(serial: str, listing: str, who: str) -> None:
     raise DeviceError(who, f"adb says of {serial!r}: {state}; {remedy}")
 
 
-def _own_text(text: str) -> str:
-    """Return the lines of adb but those on a server of another version, which it ends and starts anew."""
-    return "\n".join(line for line in text.splitlines() if not line.startswith("adb server version"))
-
-
 def _first_line(text: str) -> str:
-    """Return the first line of what adb said that is no word on its server's start, without its own name."""
-    lines = [
-        line.strip() for line in _own_text(text).splitlines() if line.strip() and not line.startswith("*")
-    ]
+    """Return the first line of what adb said, without its own name and words on its server's start or other version."""
+    own = ("*", "adb server version")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(own)]
     return re.sub(r"^(adb: )?(error: )?", "", lines[0]) if lines else ""

@@ -82,7 +82,6 @@ cmd power help 2>&1
 echo '== state'
 {STATE}"""
 _BEAT = f"echo '== guard'\n{BEAT}"
-_END = "echo '== end'\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,7 +266,7 @@ class PhoneWatch:
             beat = str(self._beats)
         from_ns = self._now_ns()
         try:
-            text = self._adb.script((_BEAT * self._fixed) + script + _END, FOLDER, beat)
+            text = self._adb.script((_BEAT * self._fixed) + script, FOLDER, beat)
         except DeviceError as error:
             self._trouble = str(error)
             return Told(from_ns=from_ns, to_ns=self._now_ns(), values={}, absent={"adb": str(error)})
@@ -282,19 +281,19 @@ def look_at_phone(adb: Adb) -> tuple[dict[str, Any], dict[str, str]]:
     `fixed_known`: whether its Android knows fixed-performance mode; `fixed_state`: `off`, `guarded` by a campaign, or `left` on.
     Raises: LinkError.
     """
-    return parse_told(adb.script(_THERMAL + _CLOCKS + _SLOW + _LOOK + _END, FOLDER))
+    return parse_told(adb.script(_THERMAL + _CLOCKS + _SLOW + _LOOK, FOLDER))
 
 
 def slow_conditions(adb: Adb) -> dict[str, Any]:
     """Return the battery, the screen and battery saver of a phone, as far as its shell tells them. Raises: LinkError."""
-    return _heeded(parse_told(adb.script(_SLOW + _END))[0])
+    return _heeded(parse_told(adb.script(_SLOW))[0])
 
 
 def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[str, Any]:
     """Return the gauge of a phone's battery as an agent tells a sensor of energy: how often it measures, or why not."""
 
     def look() -> tuple[dict[str, Any], dict[str, str]]:
-        return parse_told(adb.script(_GAUGE + _END))
+        return parse_told(adb.script(_GAUGE))
 
     def latest() -> int | None:
         with suppress(DeviceError, Absent, ValueError):
@@ -302,7 +301,7 @@ def find_gauge(adb: Adb, clock_s: Callable[[], float] = time.monotonic) -> dict[
         return None
 
     try:
-        check_unplugged(*parse_told(adb.script(_BATTERY + _END)))
+        check_unplugged(*parse_told(adb.script(_BATTERY)))
         gauge_power_uw(*look())
         update_s = find_update_s(latest, clock_s)
     except (DeviceError, Absent, ValueError) as error:
@@ -350,12 +349,10 @@ def gauge_power_uw(values: Mapping[str, Any], absent: Mapping[str, str]) -> int:
 
 
 def parse_told(text: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the parts of an answer (`== NAME` before each, `== end` behind), and the reasons for absent ones."""
+    """Return the parts of an answer (`== NAME` before each), and the reasons for absent ones."""
     values: dict[str, Any] = {}
     absent: dict[str, str] = {}
     parts = _parts(text)
-    if "end" not in parts:
-        return {}, {"adb": f"its answer broke off: {text[-80:]!r}"}
     if "thermal" in parts:  # one answer holds both
         parts["temperatures"] = parts["thermal"]
     for name, (key, parse) in _PARSERS.items():

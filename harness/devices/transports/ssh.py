@@ -222,7 +222,16 @@ class ProxyCommand:
 
 @final
 class _Connection(paramiko.Transport):
-    """A connection on which all is an error of SSH's that the other end has the libraries raise."""
+    """A connection on which all is an error of SSH's that the other end has the libraries raise.
+
+    `has_hung_up`: the host said that it does; a link that breaks says nothing.
+    """
+
+    has_hung_up = False
+
+    def _parse_disconnect(self, message: paramiko.Message) -> None:
+        self.has_hung_up = True
+        super()._parse_disconnect(message)  # type: ignore[misc]
 
     def get_exception(self) -> Exception | None:
         """Return the error that ended the connection's thread, raised by whoever waits for it."""

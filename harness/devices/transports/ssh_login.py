@@ -117,8 +117,8 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
             more = transport.auth_publickey(host.user, key)
         except paramiko.BadAuthenticationType as error:
             raise _refused(host, f"it takes no keys, only {', '.join(error.allowed_types)}", notes) from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            if transport.is_active():
+        except (paramiko.SSHException, OSError) as error:  # a link that ends is no key's fault
+            if transport.is_active() and isinstance(error, paramiko.SSHException):
                 reason = str(error)
                 continue
             if is_agents and not isinstance(error, paramiko.AuthenticationException):
@@ -131,7 +131,8 @@ def log_in(transport: paramiko.Transport, host: SshHost, failed: dict[bytes, str
                 raise KeyFailed(
                     b"" if is_slow else key.asbytes(), f"the SSH agent did not sign: {told}"
                 ) from error
-            if len(offered) == 1 and not isinstance(error, paramiko.AuthenticationException):
+            is_refusal = isinstance(error, paramiko.AuthenticationException)
+            if len(offered) == 1 and not (is_refusal and getattr(transport, "has_hung_up", False)):
                 raise
             raise _refused(
                 host, f"it hung up after {counted(len(offered), 'key')}, so name the one that it knows", notes

@@ -114,7 +114,7 @@ def query_options(query: Query, store_url: str) -> dict[str, object]:
 
     Devices, limits and confidence are left out: the page adds those that it shows.
     """
-    source, latencies = query.accuracies, query.latencies
+    source, latencies, choice = query.accuracies, query.latencies, query.latencies.choice
     return {
         "--accuracies": source.paths if source.is_of_files else "FILE",
         "--metric": source.metric,
@@ -125,11 +125,11 @@ def query_options(query: Query, store_url: str) -> dict[str, object]:
         "--latencies": latencies.files,
         "--measured-only": latencies.measured_only,
         "--doubtful": latencies.doubtful,
-        "--runtime": latencies.runtime,
-        "--threads": latencies.threads,
-        "--precision": latencies.precision,
-        "--batch": latencies.batch,
-        "--space": latencies.space,
+        "--runtime": choice.runtime,
+        "--threads": choice.threads,
+        "--precision": choice.precision,
+        "--batch": choice.batch,
+        "--space": latencies.space or choice.space,
         "--store": store_url,
     }
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from space.atomic_files import ensure_folder, locked, new_folder
 from space.errors import ConfigError
-from space.system_errors import remedy_for
+from space.system_errors import refused
 from space.user_paths import cache_folder
 
 MAX_BYTES = 16 << 30  # of all entries together
@@ -89,15 +89,12 @@ def _read(entry: Path, shape: tuple[int, int, int, int]) -> NDArray[np.uint8] | 
 
 def _make_room(folder: Path, size_bytes: int) -> None:
     """Remove least recently used entries until `size_bytes` more fit. Raises: ConfigError."""
-    try:
+    with refused(f"{folder}: cannot be read", "run it again"):
         free = shutil.disk_usage(folder).free
         entries = []
         for path in folder.glob(f"*/{_SHA256}"):
             with suppress(FileNotFoundError):  # removed by hand, or by another process that makes room
                 entries.append((path.stat().st_mtime, path.parent, (path.parent / _IMAGES).stat().st_size))
-    except OSError as error:
-        remedy = remedy_for(error, "run it again")
-        raise ConfigError(f"{folder}: cannot be read: {error.strerror or error}; {remedy}") from error
     kept = sum(size for *_, size in entries)
     for _, entry, size in sorted(entries):
         if kept + size_bytes <= MAX_BYTES:

@@ -37,6 +37,7 @@ from search.training.own_data.folders import ALL, PARTS, ListedPart, list_folder
 from search.training.task_source import DataSettings, OwnSource
 from space import SpaceConfig
 from space.errors import ConfigError
+from space.system_errors import refused
 from space.text import counted, printable
 
 MAX_DECODED_BYTES = 4 << 30  # a task's images are in memory, and on the device that trains
@@ -237,14 +238,10 @@ class _Files:
 
     def read(self, place: int, digest: str = "") -> bytes:
         """Return a file's content, that of a digest where one is given. Raises: ConfigError."""
-        try:
-            with (self.root / self.names[place]).open("rb") as file:
-                is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
-                data = b"" if is_large else file.read()
-        except OSError as error:
-            raise ConfigError(
-                f"{self.path(place)}: cannot be read: {error.strerror or error}; check its permissions"
-            ) from error
+        refusal = refused(f"{self.path(place)}: cannot be read", "check its permissions")
+        with refusal, (self.root / self.names[place]).open("rb") as file:
+            is_large = os.fstat(file.fileno()).st_size > MAX_FILE_BYTES
+            data = b"" if is_large else file.read()
         if is_large:
             raise ConfigError(
                 f"{self.path(place)}: has more than {MAX_FILE_BYTES:,} bytes; make the image smaller"

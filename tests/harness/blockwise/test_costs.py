@@ -19,6 +19,7 @@ from harness.estimates.doubtful import Doubtful
 from harness.query.latencies import LatencySource
 from harness.query.properties import property_cost, property_sums
 from harness.store import Store
+from harness.store.configurations import ConfigurationChoice
 from search.blockwise.choice import check_feasible
 from search.blockwise.search import SearchPlan
 from space import DEEP, TINY
@@ -85,7 +86,13 @@ def test_a_candidate_that_was_never_measured_is_told_and_not_chosen(tmp_path: Pa
     path, lines = tmp_path / "store.sqlite", list[str]()
     path.write_bytes(additive_store(",".join(names), space))
     with Store(str(path)) as store:
-        found, _ = space_costs(store, space, ["made-up"], LatencySource(space=space.name), lines.append)
+        found, _ = space_costs(
+            store,
+            space,
+            ["made-up"],
+            LatencySource(choice=ConfigurationChoice(space=space.name)),
+            lines.append,
+        )
     (line,) = [line for line in lines if "site0:k5" in line]
     assert "in no measured network: networks with them are left out; --models design:1" in line
     k5 = np.arange(len(space.blocks)) == space.table.by_text["k5"]

@@ -36,6 +36,7 @@ from harness.query.accuracies import AccuracySource
 from harness.query.latencies import LatencySource
 from harness.query.query import Query
 from harness.store import Store
+from harness.store.configurations import ConfigurationChoice
 from search.blockwise.rounds import library_flops, tuning_flops
 from search.distillation.block_library import load_library
 from search.distillation.block_scores import score_on_training
@@ -357,7 +358,9 @@ def test_values_that_contradict_each_other_are_refused_when_the_request_is_made(
             "no device of the store",
         ),
         (
-            replace(QUERY, devices_file=Path("devices.toml")),
+            replace(
+                QUERY, latencies=LatencySource(choice=ConfigurationChoice(devices_file=Path("devices.toml")))
+            ),
             r"unknown device 'made-up' .*add \[devices\.made-up\]",
         ),
     ],

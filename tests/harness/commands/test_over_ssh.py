@@ -40,7 +40,7 @@ class CommandLine:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         monkeypatch.chdir(folder)
-        monkeypatch.setattr("harness.measurement.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
+        monkeypatch.setattr("device_agents.core_gate.FREE_SHARE", 1.0)  # however busy this machine is
         monkeypatch.setattr(AgentClient, "permissions", permissions_once)
         monkeypatch.setattr(AgentClient, "quiet", quiet_untried)
         monkeypatch.setitem(LEVELS, "screen", SHORT)

@@ -11,8 +11,9 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from device_agents.block_plans import why_no_energy
 from device_agents.runtimes.loaded import fixed_input, output_sums
-from exporters import FragmentLibrary, Weights, link
+from exporters import FragmentLibrary, Weights
 from harness.devices import trial
 from harness.devices.runtimes import RuntimeUse
 from harness.devices.trial import (
@@ -23,7 +24,6 @@ from harness.devices.trial import (
     trial_model,
     try_forms,
     try_runtime,
-    why_no_energy,
 )
 from harness.errors import AgentError
 from space import TINY
@@ -47,7 +47,7 @@ def test_the_model_is_what_the_exporters_make(harness_cache: Path) -> None:
     library = FragmentLibrary.open(
         "onnx", cache_dir=harness_cache / "fragments", config=TINY, weights=Weights.seeded(0)
     )
-    made = link(library.segment_recipe(Segment.parse("segment:stem", TINY)), library.part)
+    made = library.assembly(Segment.parse("segment:stem", TINY)).whole()
     old, new = onnx.load_from_string(trial_model("onnx").skeleton), onnx.load_from_string(made)
     assert (old.ir_version, old.opset_import[0].version) == (new.ir_version, new.opset_import[0].version)
     assert [node.op_type for node in old.graph.node] == [node.op_type for node in new.graph.node]

@@ -14,9 +14,9 @@ from rigs import forked_agents
 from rigs.commands import Done, run
 from rigs.short_campaigns import permissions_once
 
+from device_agents import core_gate
 from harness.devices.client import AgentClient
 from harness.devices.transports import local
-from harness.measurement import core_gate
 from harness.measurement.plan import LEVELS
 
 pytestmark = [pytest.mark.device, pytest.mark.converter, pytest.mark.long]

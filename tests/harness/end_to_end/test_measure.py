@@ -6,8 +6,10 @@ import os
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -27,16 +29,18 @@ from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.events import SessionDone
 from harness.measurement.plan import Options
 from harness.measurement.workload import Model
-from harness.models.exported import REFERENCE, ExportedModels
+from harness.models.exported import ExportedModels, reference_of
 from harness.models.names import select_models_and_segments
 from harness.store import Store
 from harness.store.latencies import latencies
+from space import BLOX, TINY, SpaceConfig
 from space.errors import ConfigError
 from space.selection import select_models
 
 pytestmark = pytest.mark.converter
 
-SMALL, LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
+BLOX_SMALL, BLOX_LARGE = "conv/conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in/mbconv-mbconv+in"
+SMALL, LARGE = "conv/conv", "mbconv-mbconv+in/mbconv-mbconv+in"  # of tiny, as all that is about no weights
 RUNTIMES = ("onnxruntime", "tflite")
 
 
@@ -47,20 +51,22 @@ def any_core_is_free() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def libraries() -> dict[tuple[str, str], object]:
-    """The opened fragment libraries, by format and precision: opened once, not for each test."""
-    return {}
+def libraries() -> dict[str, dict[tuple[str, str], object]]:
+    """The opened fragment libraries of a space, by format and precision: opened once, not for each test."""
+    return defaultdict(dict)
 
 
 @pytest.fixture
 def networks(
-    harness_cache: Path, libraries: dict[tuple[str, str], object], monkeypatch: pytest.MonkeyPatch
+    harness_cache: Path, libraries: dict[str, dict[tuple[str, str], object]], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., ExportedModels]:
     monkeypatch.setenv("HARNESS_CACHE", str(harness_cache))
 
-    def make(*texts: str, kind: type[ExportedModels] = ExportedModels) -> ExportedModels:
-        models = kind(select_models(texts), on_progress=lambda *_: None)
-        models._libraries = libraries  # type: ignore[assignment]
+    def make(
+        *texts: str, kind: type[ExportedModels] = ExportedModels, config: SpaceConfig = TINY
+    ) -> ExportedModels:
+        models = kind(select_models(texts, config), on_progress=lambda *_: None)
+        models._libraries = libraries[config.name]  # type: ignore[assignment]
         return models
 
     return make
@@ -98,9 +104,10 @@ def measure(
 
 
 def test_two_networks_in_two_runtimes_from_selection_to_latencies(
-    device: LocalDevice, source: ExportedModels, store: Store
+    device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
     notes = Watcher()
+    source = networks(BLOX_SMALL, BLOX_LARGE, config=BLOX)
     outcome = measure(device, source, store, notes=notes, runtimes=RUNTIMES)
     assert outcome.error is None
     assert outcome.failures == []
@@ -110,7 +117,7 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
     assert [use.configuration.runtime for use in outcome.uses] == list(RUNTIMES)
     for use in outcome.uses:
         small, large = latencies(store, use.configuration)
-        assert (small.architecture, large.architecture) == (SMALL, LARGE)
+        assert (small.architecture, large.architecture) == (BLOX_SMALL, BLOX_LARGE)
         assert (small.interval_ms is None) == (small.estimate.slices < 6)
         assert 1.5 < large.estimate.ratio / small.estimate.ratio < 50
         assert large.wall.median_ms < 100 * large.latency_ms
@@ -133,32 +140,34 @@ def test_two_networks_in_two_runtimes_from_selection_to_latencies(
     first, second = (
         {s.architecture: s.output for s in store.sessions(use.configuration)} for use in outcome.uses
     )
-    for architecture in (SMALL, LARGE):
+    for architecture in (BLOX_SMALL, BLOX_LARGE):
         assert first[architecture] == pytest.approx(second[architecture], rel=1e-3, abs=1e-4)
-    assert first[SMALL] != pytest.approx(first[LARGE], rel=1e-3)
+    assert first[BLOX_SMALL] != pytest.approx(first[BLOX_LARGE], rel=1e-3)
 
 
 @pytest.mark.long
 def test_what_is_stored_is_not_measured_again_and_not_sent_again(
-    tmp_path: Path, source: ExportedModels, networks: Callable[..., ExportedModels], store: Store
+    tmp_path: Path, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
+    of_blox = partial(networks, config=BLOX)
+    source = of_blox(BLOX_SMALL, BLOX_LARGE)
     device = LocalDevice(name="local", root=str(tmp_path / "device"))  # which holds no part yet
     first = measure(device, source, store, runtimes=("onnxruntime",))
     assert (first.measured, first.reused) == (2, 0)
     assert first.sent_bytes > 100_000
     again = measure(device, source, store, runtimes=("onnxruntime",))
     assert (again.measured, again.reused, again.campaign_id, again.sent_bytes) == (0, 2, "", 0)
-    more = measure(device, networks(SMALL, "conv/conv/bconv"), store, runtimes=("onnxruntime",))
+    more = measure(device, of_blox(BLOX_SMALL, "conv/conv/bconv"), store, runtimes=("onnxruntime",))
     assert (more.measured, more.reused) == (1, 1)
     assert 0 < more.sent_bytes < first.sent_bytes / 5
-    second = measure(device, networks(SMALL), store, runtimes=("onnxruntime",), sessions=2)
+    second = measure(device, of_blox(BLOX_SMALL), store, runtimes=("onnxruntime",), sessions=2)
     assert (second.measured, second.reused, second.sent_bytes) == (1, 1, 0)
-    fresh = measure(device, networks(SMALL), store, runtimes=("onnxruntime",), fresh=True)
+    fresh = measure(device, of_blox(BLOX_SMALL), store, runtimes=("onnxruntime",), fresh=True)
     assert (fresh.measured, fresh.reused, fresh.sent_bytes) == (1, 0, 0)
     (use,) = fresh.uses
     assert {row.architecture: row.estimate.sessions for row in latencies(store, use.configuration)} == {
-        SMALL: 3,
-        LARGE: 1,
+        BLOX_SMALL: 3,
+        BLOX_LARGE: 1,
         "conv/conv/bconv": 1,
     }
 
@@ -193,14 +202,13 @@ def test_a_real_session_has_samples_and_slices_on_one_clock(
 
 
 def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
-    device: LocalDevice, libraries: dict[tuple[str, str], object], harness_cache: Path, store: Store
+    device: LocalDevice, store: Store
 ) -> None:
     segments = [
-        one for one in select_models_and_segments(["segments"]) if str(one).endswith(("head", "stem"))
+        one for one in select_models_and_segments(["segments"], TINY) if str(one).endswith(("head", "stem"))
     ]
     assert len(segments) == 2
     source = ExportedModels(segments, on_progress=lambda *_: None)
-    source._libraries = libraries  # type: ignore[assignment]
     outcome = measure(device, source, store, runtimes=("onnxruntime",))
     assert (outcome.measured, outcome.failures, outcome.error) == (2, [], None)
     (use,) = outcome.uses
@@ -212,7 +220,7 @@ def test_segments_are_measured_as_models_of_their_own_and_stay_out_of_the_table(
 def test_the_reference_network_can_be_measured_like_any_other(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
-    outcome = measure(device, networks(REFERENCE), store, runtimes=("onnxruntime",))
+    outcome = measure(device, networks(str(reference_of(TINY))), store, runtimes=("onnxruntime",))
     assert outcome.measured == 1
     (use,) = outcome.uses
     (row,) = latencies(store, use.configuration)
@@ -220,22 +228,23 @@ def test_the_reference_network_can_be_measured_like_any_other(
 
 
 def test_models_that_are_put_together_otherwise_have_weights_of_another_name(
-    source: ExportedModels, libraries: dict[tuple[str, str], object]
+    source: ExportedModels, libraries: dict[str, dict[tuple[str, str], object]]
 ) -> None:
+    of_space = libraries[TINY.name]
     for model_format in ("onnx", "tflite"):
         (first, _), reference = source.models(model_format), source.reference(model_format)
         assert first.weights == reference.weights
-        library: FragmentLibrary = libraries[model_format, "fp32"]  # type: ignore[assignment]
+        library: FragmentLibrary = of_space[model_format, "fp32"]  # type: ignore[assignment]
 
         class Longer:
             def skeleton(self, *arguments: object) -> bytes:
                 return library._skeletons.skeleton(*arguments) + b"\0"  # type: ignore[arg-type]  # noqa: B023
 
-        libraries[model_format, "fp32"] = replace(library, _skeletons=Longer())  # type: ignore[arg-type]
+        of_space[model_format, "fp32"] = replace(library, _skeletons=Longer())  # type: ignore[arg-type]
         try:
             assert source.reference(model_format).weights != reference.weights
         finally:
-            libraries[model_format, "fp32"] = library
+            of_space[model_format, "fp32"] = library
 
 
 class OneBadModel(ExportedModels):
@@ -294,7 +303,7 @@ def test_a_device_whose_every_network_fails_is_given_up_with_the_reason(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 2)
+    monkeypatch.setattr(campaign, "FAILURES_IN_A_ROW", 2)
     bad = networks(SMALL, LARGE, kind=BadReference)
     outcome = measure(device, bad, store, runtimes=("onnxruntime",), sessions=2)
     assert (outcome.measured, len(outcome.failures)) == (0, 2)
@@ -306,7 +315,7 @@ def test_a_device_whose_every_network_fails_is_given_up_with_the_reason(
 def test_many_networks_of_one_worker_are_what_they_are_alone(
     device: LocalDevice, networks: Callable[..., ExportedModels], store: Store
 ) -> None:
-    source = networks(SMALL, LARGE, REFERENCE, kind=ExportedModels)
+    source = networks(SMALL, LARGE, str(reference_of(TINY)))
     outcome = measure(device, source, store, runtimes=RUNTIMES, level=replace(SHORT, at_once=40))
     assert (outcome.measured, outcome.failures, outcome.error) == (6, [], None)
     first, second = ({s.architecture: s for s in store.sessions(use.configuration)} for use in outcome.uses)

@@ -274,6 +274,16 @@ def test_a_session_is_contended_that_lost_too_many_slices(clean: int, lost: int,
     assert is_contended(session) == expected
 
 
+def test_a_session_that_ended_because_others_held_the_core_is_contended_however_many_slices_are_clean() -> (
+    None
+):
+    """Its worker saw less than a quarter of them clean: those were picked by the other program's turns."""
+    dirty = slice_of(dict.fromkeys((0, 1), MS))
+    pieces = [*[slice_of()] * 12, *[dirty] * 37]
+    assert not is_contended(session_of(*pieces, stop="cap"))
+    assert is_contended(session_of(*pieces, stop="contended"))
+
+
 def test_what_a_hypervisor_took_makes_a_session_contended() -> None:
     for steal_s, expected in ((0.04, False), (0.041, True)):
         session = session_of(*[slice_of()] * 12, loop_s=2.0, scheduling=KNOWN | {"steal_s": steal_s})

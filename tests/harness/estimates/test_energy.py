@@ -156,6 +156,18 @@ def test_the_newest_run_that_tells_an_energy_counts() -> None:
     assert newest_energy([broken]) is None
 
 
+def test_an_energy_that_is_in_part_another_program_s_counts_only_where_there_is_no_other() -> None:
+    days = [
+        changed(
+            run_of(started_utc=f"2024-05-0{day}"),
+            "idle",
+            lambda block, busy=busy: replace(block, others_busy=busy),
+        )
+        for day, busy in ((1, 0.0), (2, 1.0), (3, 1.0))
+    ]
+    assert [newest_energy(some).run_id for some in (days, days[1:])] == [days[0].run_id, days[2].run_id]
+
+
 def test_energy_beside_another_program_on_the_gpu_is_nobodys() -> None:
     run = run_of()
     assert energy_of(replace(run, conditions_before={"gpus": [{"programs": 0}]})) == energy_of(run)

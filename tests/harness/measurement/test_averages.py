@@ -17,7 +17,7 @@ from rigs.adb_server import SERIAL, AdbServer, Phone, need_adb
 
 import harness
 from device_agents.facts import parse_machine_id
-from exporters.recipe import Format
+from exporters.formats import Format
 from harness.devices import phone_lock
 from harness.devices.config import AdbDevice
 from harness.errors import Cancelled, DeviceError
@@ -250,15 +250,13 @@ def test_a_phone_that_goes_in_a_run_is_waited_for_and_no_fault_of_the_network(
     monkeypatch: pytest.MonkeyPatch,
     returns: bool,
 ) -> None:
-    says = phone.folder / "says"
-    says.write_text("count=20 curr=11\nINFO: and there it ends\n")
-    run = phone.run
+    run, goes = phone.run, [True]
 
     def run_and_restart(line: str) -> tuple[int, bytes, bytes]:
         done = run(line)
-        if "--graph=" in line and says.exists():
-            says.unlink()
-            server.phones = []
+        if "--graph=" in line and goes:
+            goes.clear()
+            server.phones, server.cuts = [], [100]
             if returns:
                 threading.Timer(0.5, server.phones.append, (phone,)).start()
         return done
@@ -415,3 +413,19 @@ def test_several_images_a_run_are_refused_before_the_phone_is_asked(
             device, unused, Options(batches=(1, 8)), unused, unused, rng=unused, cancel=unused
         )
     assert server.asked == []
+
+
+def test_a_phone_whose_first_answers_break_off_is_asked_again(
+    device: AdbDevice,
+    files: tuple[Path, Path],
+    store: Store,
+    server: AdbServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(averages, "RECONNECT_WAITS_S", (0.01,))
+    server.cuts = [1000, 0]  # of sha256sum
+    (row,) = measure(device, files, store)
+    assert "Made Up Phone" in row.configuration.hardware
+    server.cuts = [0, 0]
+    with pytest.raises(DeviceError, match="the answer to 'mkdir' broke off"):
+        measure(device, files, store)

@@ -18,13 +18,13 @@ import pytest
 from rigs.short_campaigns import models
 from rigs.watcher import Watcher
 
+from device_agents import core_gate
 from device_agents.core_probe import probe_each
 from harness.devices.client import AgentClient
 from harness.devices.config import LocalDevice
 from harness.errors import DeviceError
 from harness.estimates.clean_runs import clean_slices, is_contended
 from harness.estimates.latency import Latency
-from harness.measurement import core_gate
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.measurement.plan import Level, Options, SessionPlan
 from harness.records import SessionRecord
@@ -220,9 +220,9 @@ def test_a_campaign_on_a_busy_core_that_nobody_may_ask_for_is_refused_and_says_b
 
 
 def test_a_busy_core_is_told_from_a_free_one_and_the_free_one_is_taken(root: str) -> None:
+    from device_agents.core_gate import QuietCores
     from harness.devices.connection import Connection
     from harness.devices.transports.local import LocalTransport
-    from harness.measurement.core_gate import QuietCores
 
     link = Connection(LocalDevice(name="board", root=root), LocalTransport(), owner="a test")
     link.open()

@@ -8,13 +8,11 @@ import pytest
 from rigs.scripted_link import Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
+from device_agents.core_gate import PATIENCE_S, POLL_S, CoreGate, Hopeless, QuietCores, verified_request
 from harness.errors import Cancelled, DeviceError, LinkError
-from harness.measurement.core_gate import PATIENCE_S, POLL_S, CoreGate, CoreRequest, QuietCores, is_busy
-from harness.measurement.events import BusyCores, Event, Note
 from harness.store import Store
 
-UNASKED = CoreRequest()
-REALTIME = CoreRequest(method="realtime")
+REMEDY = "stop that program"
 
 
 def cores(waited: float | None, taken: float | None = None, **changes: Any) -> QuietCores:
@@ -29,17 +27,10 @@ class Bench:
     def __init__(self, *answers: QuietCores, cancel: StubEvent | None = None) -> None:
         self._answers = list(answers)
         self.asked = 0
-        self.events: list[Event] = []
         self.cancel = cancel or StubEvent()
-        self.gate = CoreGate("board", self.events.append, self.cancel, self.cancel.clock_s)
-
-    @property
-    def waits(self) -> int:
-        return self.events.count(BusyCores())
-
-    @property
-    def notes(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, Note)]
+        self.notes: list[str] = []
+        self.waits = 0
+        self.gate = CoreGate(self.notes.append, self._count, self.cancel.clock_s, REMEDY)
 
     def probe(self) -> QuietCores:
         self.asked += 1
@@ -48,8 +39,11 @@ class Bench:
     def then(self, *answers: QuietCores) -> None:
         self._answers = list(answers)
 
-    def wait(self, request: CoreRequest = UNASKED) -> tuple[QuietCores, dict[str, Any]]:
-        return self.gate.wait(self.probe, request)
+    def _count(self) -> None:
+        self.waits += 1
+
+    def wait(self, request: str = "") -> tuple[QuietCores, dict[str, Any]]:
+        return self.gate.wait(self.probe, request, self.cancel.wait)
 
 
 def test_a_free_core_is_taken_at_once_and_nothing_is_said() -> None:
@@ -57,7 +51,7 @@ def test_a_free_core_is_taken_at_once_and_nothing_is_said() -> None:
     quiet, found = bench.wait()
     assert quiet == cores(0.01)
     assert found == {"cores": [1], "taken": 0.01, "waited": 0.01, "waited_s": 0.0}
-    assert (bench.asked, bench.cancel.waits_s, bench.events) == (1, [], [])
+    assert (bench.asked, bench.cancel.waits_s, bench.notes) == (1, [], [])
 
 
 @pytest.mark.parametrize("asking", [{}, {"1": 0.0}])
@@ -66,8 +60,8 @@ def test_a_core_that_may_not_be_asked_for_is_as_busy_as_to_anyone(asking: dict[s
     said = {"cores": [1, 2], "waited": {"1": 0.1, "2": 0.5}, "waited_asking": asking}
     quiet = QuietCores.of(said, 2)
     assert (quiet.taken, quiet.waited) == (0.5, 0.5)
-    with pytest.raises(DeviceError, match="cores 1,2 are busy: another program takes 50% of the time"):
-        Bench(quiet).wait(REALTIME)
+    with pytest.raises(Hopeless, match="cores 1,2 are busy: another program takes 50% of the time"):
+        Bench(quiet).wait("realtime")
 
 
 def test_a_core_that_gets_free_is_waited_for_and_told_of_once() -> None:
@@ -77,41 +71,28 @@ def test_a_core_that_gets_free_is_waited_for_and_told_of_once() -> None:
     assert bench.cancel.waits_s == [POLL_S] * 2
     assert bench.waits == 2
     (told,) = bench.notes
-    for part in ("core 1 is busy", "50%", "30 s at most", "stop that program", "--cores", "doctor"):
+    for part in ("core 1 is busy", "50%", "30 s at most", REMEDY):
         assert part in told
 
 
 def test_cores_that_are_never_free_are_refused_within_the_patience_and_the_message_says_what_to_do() -> None:
     bench = Bench(cores(0.5))
-    with pytest.raises(DeviceError) as caught:
+    with pytest.raises(Hopeless) as caught:
         bench.wait()
-    assert caught.value.exit_status == 3
     assert sum(bench.cancel.waits_s) == PATIENCE_S == 30.0
-    for part in (
-        "device 'board'",
-        "core 1 is busy: another program takes 50% of the time",
-        "did not stop for 30 s",
-        "stop that program, or name free cores with --cores",
-        "'harness doctor --device board'",
-    ):
-        assert part in str(caught.value)
-
-
-def test_a_core_that_stays_busy_although_it_was_asked_for_is_not_sent_to_doctor() -> None:
-    bench = Bench(cores(0.5))
-    with pytest.raises(DeviceError, match=r"(?m)name free cores with --cores$"):
-        bench.wait(REALTIME)
+    told = "core 1 is busy: another program takes 50% of the time, and did not stop for 30 s; "
+    assert str(caught.value) == told + REMEDY
 
 
 def test_several_cores_are_named_all() -> None:
     bench = Bench(cores(0.5, cores=(2, 3)))
-    with pytest.raises(DeviceError, match="cores 2,3 are busy"):
+    with pytest.raises(Hopeless, match="cores 2,3 are busy"):
         bench.wait()
 
 
 def test_a_busy_core_that_yields_when_asked_for_is_taken_at_once_and_told_of() -> None:
     bench = Bench(cores(0.01, taken=0.5))
-    _, found = bench.wait(REALTIME)
+    _, found = bench.wait("realtime")
     assert (found["waited_s"], found["taken"], bench.waits) == (0.0, 0.5, 0)
     (told,) = bench.notes
     for part in ("core 1 is busy", "50%", "yields to realtime scheduling", "then 1%"):
@@ -142,7 +123,7 @@ def test_what_a_quota_takes_is_not_waited_for_and_told_as_what_it_is() -> None:
     assert bench.wait()[1]["waited_s"] == 0.0
     (told,) = bench.notes
     assert "quota of 0.3 cores" in told and "another program" not in told
-    assert is_busy(cores(0.7, quota_cores=1.0)), "a whole core's quota takes nothing from one thread"
+    assert cores(0.7, quota_cores=1.0).is_busy, "a whole core's quota takes nothing from one thread"
 
 
 def test_a_system_that_does_not_tell_how_busy_its_cores_are_is_not_waited_for() -> None:
@@ -178,7 +159,7 @@ def test_of_several_cores_the_busiest_counts() -> None:
 
 @pytest.mark.parametrize("cores", [[], [0, 1], [0, 1, 2]])
 def test_an_answer_with_another_number_of_cores_breaks_the_protocol(cores: list[int]) -> None:
-    with pytest.raises(LinkError, match="answer to quiet"):
+    with pytest.raises(ValueError, match="answer to quiet"):
         QuietCores.of({"cores": cores, "waited": {}}, 1)
 
 
@@ -187,17 +168,25 @@ def test_the_first_way_that_was_verified_is_asked_for() -> None:
         return {"method": method, "granted": True, "verified": verified, "reason": reason}
 
     grants = [grant("realtime", False, "refused"), grant("autogroup", True), grant("nice", True)]
-    assert CoreRequest.of({"grants": grants}) == CoreRequest(method="autogroup")
-    assert CoreRequest.of({"grants": []}) == CoreRequest()
+    assert verified_request({"grants": grants}) == "autogroup"
+    assert verified_request({"grants": []}) == ""
 
 
 def test_a_campaign_whose_core_is_never_free_is_refused_and_measures_nothing(store: Store) -> None:
     cancel, observer, link = StubEvent(), Watcher(), ScriptedLink(quiets=[0.5])
     outcome = run_scripted(link, store, cancel=cancel, observer=observer)
-    assert isinstance(outcome.error, DeviceError) and "core 1 is busy" in str(outcome.error)
+    assert isinstance(outcome.error, DeviceError) and outcome.error.exit_status == 3
+    for part in (
+        "device 'made-up': core 1 is busy: another program takes 50% of the time",
+        "stop that program, or name free cores with --cores; 'harness doctor --device made-up'",
+    ):
+        assert part in str(outcome.error)
     assert (outcome.measured, outcome.failures, link.jobs) == (0, [], [])
     assert sum(cancel.waits_s) == 30.0
     assert len(observer.notes) == 1
+    link = ScriptedLink(quiets=[0.5], grants=[{"method": "realtime", "verified": True}])
+    asked = run_scripted(link, store, cancel=StubEvent())
+    assert str(asked.error).endswith("name free cores with --cores"), "doctor has nothing more to say"
     again = run_scripted(ScriptedLink(), store)
     assert (again.measured, again.error) == (1, None), "and the same command goes on once it is free"
 

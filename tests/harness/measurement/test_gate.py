@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rigs.scripted_link import COOL, HOT, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
@@ -26,17 +26,47 @@ class Probe:
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
+def started(clock_s: Callable[[], float] = lambda: 0.0) -> Gate:
+    """Return the gate of a campaign that started on a cool device."""
+    return Gate(COOL, clock_s)
+
+
+def wait(
+    gate: Gate,
+    known: Mapping[str, Any],
+    probe: Probe,
+    tell: Callable[[Mapping[str, str]], object],
+    pause: Callable[[float], bool],
+) -> dict[str, Any]:
+    """Wait at a gate that has just been told conditions."""
+    gate.note(known)
+    return gate.wait(probe, tell, pause)
+
+
 def test_a_device_that_is_fit_waits_for_nothing_and_is_not_asked() -> None:
     probe, cancel = Probe(HOT), StubEvent()
-    gate = Gate(COOL).wait(COOL, probe, print, cancel.wait)
+    gate = wait(started(), COOL, probe, print, cancel.wait)
     assert gate == {"waited_s": 0.0, "closed": []}
     assert (probe.asked, cancel.waits_s) == (0, [])
+
+
+def test_what_is_known_of_a_device_is_trusted_for_no_longer_than_it_would_be_asked_again() -> None:
+    probe, now_s = Probe(COOL), [0.0]
+    gate = started(lambda: now_s[0])
+    for age_s, asked in ((0.0, 0), (POLL_S - 0.5, 0), (POLL_S, 1), (600.0, 2)):
+        gate.note(COOL)
+        now_s[0] += age_s
+        gate.wait(probe, print, StubEvent().wait)
+        assert probe.asked == asked, age_s
+    gate.note({})
+    gate.wait(probe, print, StubEvent().wait)
+    assert probe.asked == 3, "nothing is known"
 
 
 def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
     told: list[Mapping[str, str]] = []
     probe, cancel = Probe(HOT, HOT, COOL), StubEvent()
-    gate = Gate(COOL).wait(HOT, probe, told.append, cancel.wait)
+    gate = wait(started(), HOT, probe, told.append, cancel.wait)
     assert gate == {"waited_s": 3 * POLL_S, "closed": []}
     assert (probe.asked, cancel.waits_s) == (3, [5.0] * 3)
     assert [str(Unready(closed=closed)) for closed in told] == [
@@ -46,35 +76,35 @@ def test_a_closed_gate_is_asked_every_five_seconds_until_it_opens() -> None:
 
 def test_a_gate_that_never_opens_ends_the_patience_and_says_what_closed_it() -> None:
     probe, cancel = Probe(HOT, {"thermal_status": 2}), StubEvent()
-    gate = Gate(COOL).wait(HOT, probe, lambda _: None, cancel.wait)
+    gate = wait(started(), HOT, probe, lambda _: None, cancel.wait)
     assert gate == {"waited_s": PATIENCE_S, "closed": ["Android thermal status 2 (moderate)"]}
     assert sum(cancel.waits_s) == 300.0
 
 
 def test_a_board_that_settles_warmer_is_waited_for_once() -> None:
-    gate, cancel = Gate(COOL), StubEvent()
-    first = gate.wait(HOT, Probe(HOT), lambda _: None, cancel.wait)
+    gate, cancel = started(), StubEvent()
+    first = wait(gate, HOT, Probe(HOT), lambda _: None, cancel.wait)
     assert (first["waited_s"], len(first["closed"])) == (PATIENCE_S, 1)
-    assert gate.wait(HOT, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": 0.0, "closed": []}
+    assert wait(gate, HOT, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": 0.0, "closed": []}
     hotter = {"temps_c": {"cpu": HOT["temps_c"]["cpu"] + 3.5}}
-    assert gate.wait(hotter, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": POLL_S, "closed": []}
+    assert wait(gate, hotter, Probe(HOT), lambda _: None, cancel.wait) == {"waited_s": POLL_S, "closed": []}
 
 
 def test_a_device_that_never_stops_throttling_is_waited_for_once_and_flagged_each_time() -> None:
-    gate, cancel = Gate(COOL), StubEvent()
+    gate, cancel = started(), StubEvent()
     throttled = COOL | {"throttled": 0x1}
-    waits = [gate.wait(throttled, Probe(throttled), lambda _: None, cancel.wait) for _ in range(3)]
+    waits = [wait(gate, throttled, Probe(throttled), lambda _: None, cancel.wait) for _ in range(3)]
     assert [wait["waited_s"] for wait in waits] == [PATIENCE_S, 0.0, 0.0]
     assert all("under-voltage" in wait["closed"][0] for wait in waits)
-    gate.wait(COOL, Probe(COOL), lambda _: None, cancel.wait)
-    again = gate.wait(throttled, Probe(throttled), lambda _: None, cancel.wait)
+    wait(gate, COOL, Probe(COOL), lambda _: None, cancel.wait)
+    again = wait(gate, throttled, Probe(throttled), lambda _: None, cancel.wait)
     assert again["waited_s"] == PATIENCE_S, "once it was seen fit, it is worth waiting again"
 
 
 def test_a_wait_that_is_cancelled_asks_the_device_no_more() -> None:
     probe = Probe(HOT)
     cancel = StubEvent(lambda _: cancel.set())
-    Gate(COOL).wait(HOT, probe, lambda _: None, cancel.wait)
+    wait(started(), HOT, probe, lambda _: None, cancel.wait)
     assert (probe.asked, len(cancel.waits_s)) == (0, 1)
 
 

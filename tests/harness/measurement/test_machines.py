@@ -9,8 +9,8 @@ import pytest
 from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
+from device_agents.attempts import FAILURES_IN_A_ROW
 from harness.errors import AgentError, BadResult, Cancelled, DeviceError, LinkError
-from harness.measurement.campaign import CONSECUTIVE_FAILURES
 from harness.store import Store
 from harness.store.latencies import latencies
 from harness.store.maintenance import list_sessions, quarantine
@@ -166,11 +166,11 @@ def test_all_networks_of_such_a_worker_are_set_apart_however_many_and_none_is_co
 ) -> None:
     """They are no failures in a row, after which the last of them would stay as good ones."""
     set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
-    numbers = list(range(2 * CONSECUTIVE_FAILURES))
+    numbers = list(range(2 * FAILURES_IN_A_ROW))
     link = ScriptedLink([Run(after=after, is_contended=is_contended), Run(after=after)], probes=[set_to])
     link.conditions = set_to
     outcome = run_scripted(link, store, ScriptedSource(numbers), at_once=len(numbers))
-    assert max(len(job["networks"]) for job in link.jobs) > CONSECUTIVE_FAILURES
+    assert max(len(job["networks"]) for job in link.jobs) > FAILURES_IN_A_ROW
     assert (outcome.error, outcome.measured) == (None, 0)
     assert [one.quarantined for one in list_sessions(store, Selection())] == [True] * len(outcome.failures)
 

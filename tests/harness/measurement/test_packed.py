@@ -49,16 +49,19 @@ from rigs.sshd import start_sshd
 from rigs.watcher import Watcher
 
 import harness
-from device_agents import block_plans, packed_uses
+from device_agents import block_plans, core_gate, packed_job
+from device_agents.packed_agent import Stop
 from device_agents.packed_job import JobDriver
 from device_agents.packed_signs import SessionEvents
-from device_agents.packed_uses import Stop, choose_uses, greet
+from device_agents.packed_uses import choose_uses, greet
 from device_agents.runtimes.loaded import output_sums
-from harness.devices import job_files, runtimes
+from device_agents.throttling import POLL_S
+from harness.devices import job_files
 from harness.devices.config import Device, LocalDevice
 from harness.devices.runtimes import choose_runtimes
+from harness.estimates.clean_runs import spoiled_by
 from harness.estimates.outputs import is_wrong
-from harness.measurement import campaign, core_gate, packed, session_runner
+from harness.measurement import campaign, packed, session_runner
 from harness.measurement.campaign import run_campaign
 from harness.measurement.packed import pack_campaign
 from harness.measurement.plan import Level
@@ -68,7 +71,7 @@ from harness.models.files import open_files
 from harness.output.packed import print_imported
 from harness.prediction.measure import Progress, runs_under_load
 from harness.prediction.pack import Imported, import_requested
-from harness.records import FILE_SPACE, SessionRecord
+from harness.records import FILE_SPACE, SessionRecord, Slice
 from harness.store import Store
 from space.errors import ConfigError
 
@@ -323,7 +326,7 @@ def test_each_file_of_a_job_has_its_own_reference_failures_and_latency(
         wide, narrow = (one.graph_hash for one in references)
         assert beside == {"a.onnx": narrow, "b.onnx": wide, "c.onnx": narrow}
 
-    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 2)
+    monkeypatch.setattr(campaign, "FAILURES_IN_A_ROW", 2)
     with ran.store(tmp_path / "lying") as store:
         outcome = take(changed(ran, tmp_path / "lie.zip", lie("slice", "network_ns", [-1])), store)
         assert (len(outcome.failures), outcome.error) == (3, None)  # of each file one
@@ -680,7 +683,7 @@ def test_what_a_device_measured_after_many_failures_is_taken(
         said |= {"event": "refused", "failure": {"kind": "worker-error", "message": "no"}}
         return lines
 
-    monkeypatch.setattr(campaign, "CONSECUTIVE_FAILURES", 1)
+    monkeypatch.setattr(campaign, "FAILURES_IN_A_ROW", 1)
     outcome = take(changed(ran, tmp_path / "lie.zip", refuse_first), store)
     assert (len(outcome.failures), outcome.measured) == (1, 1)
     assert "1 networks failed in a row" in str(outcome.error)
@@ -735,7 +738,7 @@ def test_a_disturbed_session_that_a_killed_start_did_not_measure_again_does_not_
     (tmp_path / "home").mkdir()
     with ran.store(tmp_path / "home") as store:
         for _ in range(2):
-            assert take(write_results(tmp_path / "two.zip", files, ran.key), store).error is None
+            assert take(write_results(tmp_path / "two.zip", files, ran.key), store, redos=1).error is None
             assert [one.gate["attempt"] for one in sessions(store)] == [1]
             assert [one.gate["attempt"] for one in sessions(store, "contended")] == [0, 0]
 
@@ -762,6 +765,28 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
             kept = [*sessions(store, "contended"), *sessions(store)]
             assert [one.gate["attempt"] for one in kept] == [0, 1]
             assert len({one.process for one in kept}) == 2
+
+
+@pytest.mark.usefixtures("sleeping")
+def test_what_a_device_waited_for_between_its_sessions_is_told_of_them(tmp_path: Path) -> None:
+    """A job may have asked for conditions that home would have known by the worker before."""
+
+    def waited(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        second = [place for place, line in enumerate(lines) if "begin" in line][1] + 1
+        probe = next(line for line in lines if line.get("answer") == "probe") | {"at": lines[second]["at"]}
+        said = probe["said"]
+        hot = probe | {"said": said | {"conditions": said["conditions"] | {"thermal_status": 2}}}
+        return [*lines[:second], hot, probe, *lines[second:]]
+
+    options = replace(SLEEPING, level=Level(name="two", sessions=2, plan=SHORT.plan))
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        ran = Ran(tmp_path, pack(store, tmp_path / "job.zip", options, source=ONE))
+    status, said = run(tmp_path / "job.zip")
+    assert status == 0, said
+    (tmp_path / "home").mkdir()
+    with ran.store(tmp_path / "home") as store:
+        assert take(changed(ran, tmp_path / "waited.zip", waited), store).error is None
+        assert sorted(one.gate["waited_s"] for one in sessions(store)) == [0.0, POLL_S]
 
 
 def test_sessions_on_a_provider_of_which_nothing_is_known_are_told_and_not_passed_over(
@@ -851,7 +876,7 @@ def heard_of(session: SessionRecord, before: SessionEvents | None = None) -> Ses
         told.add({"event": "slice", **asdict(piece)})
     base = {"network": 0, "reference": 0}
     measured = {"event": "measured", "stop": session.stop, "loop_s": session.loop_s, "baseline_ns": base}
-    told.add(measured | session.scheduling)
+    told.add(measured | session.scheduling | session.conditions_after)
     return told
 
 
@@ -871,7 +896,42 @@ def test_what_held_a_session_up_is_seen_on_both_sides_alike(told: dict[str, Any]
     slices = [make_slice([2_000_000] * 5, [1_000_000] * 2, [1_000_000] * 2)] * 12
     session = make_session(slices, loop_s=2.0, scheduling={"delay_source": "schedstat", **told})
     assert session_runner.setback(session) == trouble
-    assert heard_of(session).trouble(session.plan, packed._limits()) == trouble
+    assert heard_of(session).trouble(session.plan["min_slices"]) == trouble
+
+
+UNTOLD = {"delay_source": ""}
+CLEAN = make_slice([2_000_000] * 5, [1_000_000] * 2, [1_000_000] * 2)
+DISTURBED = replace(CLEAN, delays_ns=(1_000_000,) * 2 + (0,) * 8)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "changes", "trouble"),
+    [
+        ([CLEAN] * 12, {"stop": "contended"}, "contended"),
+        ([CLEAN] * 12, {"scheduling": UNTOLD, "conditions_after": {"waited_s": 0.21}}, "contended"),
+        ([CLEAN] * 12, {"scheduling": UNTOLD, "conditions_after": {"waited_s": 0.19}}, ""),
+        ([CLEAN] * 12, {"scheduling": UNTOLD, "conditions_after": {}}, ""),
+        ([CLEAN] * 6 + [DISTURBED] * 6, {}, ""),
+        ([CLEAN] * 5 + [DISTURBED] * 7, {}, "contended"),
+        ([DISTURBED] * 7 + [CLEAN] * 5, {}, ""),  # the seventh has the reference of the eighth
+        ([DISTURBED] * 8 + [CLEAN] * 4, {}, "contended"),
+    ],
+)
+def test_what_other_programs_leave_of_a_session_is_judged_on_both_sides_alike(
+    pieces: list[Slice], changes: dict[str, Any], trouble: str
+) -> None:
+    session = make_session(pieces, loop_s=2.0, **changes)
+    assert session_runner.setback(session) == trouble
+    assert heard_of(session).trouble(session.plan["min_slices"]) == trouble
+
+
+def test_a_sign_of_throttling_long_before_the_first_slice_is_measured_again_for_it_would_be_a_d() -> None:
+    pieces = [replace(CLEAN, at_ns=10**10)] * 12
+    samples = ({"at_ns": 10**9, "throttled": 4}, {"at_ns": 10**10, "throttled": 0})
+    session = make_session(pieces, samples=samples)
+    assert spoiled_by(session) == "throttled"
+    assert session_runner.setback(session) == "throttled"
+    assert heard_of(session).trouble(session.plan["min_slices"]) == "throttled"
 
 
 FREE = {"governors": {"0": "schedutil"}, "freq_khz": {"0": {"min": 300, "max": 900, "current": 900}}}
@@ -923,9 +983,9 @@ def test_what_held_a_board_back_between_samples_is_seen_on_both_sides_alike(
     )
     assert session_runner.setback(session) == trouble
     heard = heard_of(session)
-    assert heard.trouble(session.plan, packed._limits()) == trouble
+    assert heard.trouble(session.plan["min_slices"]) == trouble
     later = replace(session, conditions_before={}, samples=session.samples[-1:])  # of the same worker
-    assert heard_of(later, heard).trouble(session.plan, packed._limits()) == (
+    assert heard_of(later, heard).trouble(session.plan["min_slices"]) == (
         trouble if before in (FREE, LOCKED, GOVERNED) else ""
     )
 
@@ -1003,33 +1063,23 @@ def test_a_job_that_needs_what_the_device_lacks_says_so_and_measures_nothing(tmp
         assert (outcome.measured, sessions(store)) == (0, [])
 
 
-@pytest.mark.parametrize(
-    ("cores", "threads"), [((), 1), ((0, 1), 2), ((2, 3), 1), ((0, 3), 1), ((0, 1, 2), 2)]
-)
-def test_cores_that_home_would_refuse_are_refused_before_anything_is_measured(
-    cores: tuple[int, ...], threads: int
-) -> None:
-    hello = {"cores": [0, 1, 2, 3], "clusters": [[2, 3], [0, 1]]}
-    try:
-        at_home = runtimes.allowed_cores(LocalDevice(name="board"), hello, threads, cores)[0]
-    except ConfigError as error:
-        assert "are unlike" in str(error)
-        with pytest.raises(Stop, match="are unlike: pack the job for one kind"):
-            packed_uses.allowed_cores({"cores": cores, "threads": threads}, hello)
-    else:
-        assert packed_uses.allowed_cores({"cores": cores, "threads": threads}, hello) == list(at_home)
+@pytest.mark.usefixtures("sleeping")
+def test_cores_that_home_would_refuse_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, tmp_path / "job.zip", replace(SLEEPING, cores=(4000,)), source=ONE)
+    status, said = run(tmp_path / "job.zip")
+    assert status == 3 and "core 4000 is not usable (usable: " in said and "asking" not in said, said
 
 
-def test_a_core_that_may_not_be_asked_for_is_as_busy_as_to_anyone(ran: Ran, tmp_path: Path) -> None:
-    """As `harness.measurement.core_gate` has it."""
-    with zipfile.ZipFile(ran.folder / "job.zip") as archive:
-        driver = JobDriver(archive, tmp_path, print)
-    driver._limits |= {"busy_share": 0.05, "hopeless_share": 0.3}
-    driver._core_patience_s = 0
-    said = {"cores": [1, 2], "waited": {"1": 0.1, "2": 0.5}, "waited_asking": {"1": 0.0}}
-    driver._ask = lambda *_, **__: said  # type: ignore[method-assign]
-    with pytest.raises(Stop, match=r"takes 50 % of the time of the cores \[1, 2\]"):
-        driver._await_cores("realtime")
+def test_a_core_that_others_hold_ends_a_job_before_its_first_session(ran: Ran, tmp_path: Path) -> None:
+    path = Path(shutil.copy(ran.folder / "job.zip", tmp_path))
+    with_code(path, "core_gate", "PATIENCE_S, FREE_SHARE, HOPELESS_SHARE = 0.0, 0.05, 0.3")
+    with_agent_code(path, "agent", "def told(waited): return dict.fromkeys(map(str, waited), 0.5)")
+    status, said = run(path)
+    assert status == 3 and "busy: another program takes 50% of the time, and did not stop for 0 s" in said, (
+        said
+    )
+    assert "stop that program, and run the job again" in said and " of 2: " not in said, said
 
 
 def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install() -> None:
@@ -1045,6 +1095,30 @@ def test_a_device_without_a_runtime_for_one_of_the_files_is_told_what_to_install
         Stop, match=r"no runtime for net\.tflite, a \.tflite file; install one of tflite, litert"
     ):
         choose_uses(job, hello)
+
+
+@pytest.mark.parametrize(
+    "there",
+    [["onnxruntime", "tflite", "litert"], ["litert", "tflite"], ["litert"], ["onnxruntime", "litert"]],
+)
+def test_a_job_that_names_no_runtime_measures_in_those_that_a_campaign_would(
+    there: list[str], store: Store
+) -> None:
+    options = replace(ONNX, runtimes=(), formats=())
+    device = Device(name="board", transport="packed")
+    job = pack_campaign(device, SmallModels(), options, store, rng=random.Random(0), log=lambda text: None)
+    document = json.loads(zipfile.ZipFile(io.BytesIO(job.data)).read("job.json"))
+    runtimes = [{"name": name, "package": name, "version": "1.24.0"} for name in there]
+    hello = {"runtimes": runtimes, "broken": []}
+    at_home = [one.name for one in choose_runtimes(device, hello, (), ())]
+    assert [use.name for use in choose_uses(document, hello)] == at_home
+
+
+def test_a_runtime_that_is_too_old_to_read_the_models_ends_a_job_before_it_measures() -> None:
+    job = {"runtimes": ["onnxruntime"], "formats": {"onnxruntime": "onnx"}, "groups": []}
+    old = {"name": "onnxruntime", "package": "onnxruntime", "version": "1.11.0"}
+    with pytest.raises(Stop, match=r"1\.11\.0 of onnxruntime is too old, 1\.12 is the first .*; upgrade it"):
+        choose_uses(job, {"runtimes": [old], "broken": []})
 
 
 @pytest.mark.parametrize(
@@ -1144,6 +1218,48 @@ def test_a_job_that_was_ended_while_it_stored_a_part_goes_on_there(tmp_path: Pat
     (unfinished / name.partition("/")[2]).write_bytes(data[: int(here * len(data))])
     status, said = run(path)
     assert status == 0, said
+
+
+@pytest.mark.usefixtures("sleeping")
+def test_a_disk_that_is_full_is_cleared_of_other_models_as_in_a_campaign(tmp_path: Path) -> None:
+    path, mark = tmp_path / "job.zip", tmp_path / "was-full"
+    full_once = f"""
+def run(self, *asked, run=Agent.run):
+    if os.path.exists({str(mark)!r}):
+        return run(self, *asked)
+    open({str(mark)!r}, "w").close()
+    raise Refusal("disk-full", "no space left")
+Agent.run = run
+"""
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, SLEEPING, source=ONE)
+        with_agent_code(path, "agent", full_once)
+        status, said = run(path)
+        assert status == 0 and mark.exists(), said
+        outcome = take(results_of(path), store)
+        assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
+
+
+def test_an_agent_that_was_lost_is_greeted_again_so_that_its_workers_have_the_same_variables(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, object]] = []
+
+    class Agent:
+        def __init__(self, *_: object) -> None: ...
+
+        def ask(self, verb: str, *_: object, **fields: object) -> dict[str, Any]:
+            asked.append((verb, fields.get("environment")))
+            return {"type": "result", "runtimes": ["onnxruntime"]}
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(packed_job, "AgentProcess", Agent)
+    with zipfile.ZipFile(ran.folder / "job.zip") as archive:
+        driver = packed_job.JobDriver(archive, tmp_path, print)
+    for _ in range(2):
+        driver._start_agent()
+    assert asked == [("hello", driver.job["environment"]), ("lock", None)] * 2
 
 
 @pytest.mark.usefixtures("sleeping")

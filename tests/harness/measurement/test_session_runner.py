@@ -13,11 +13,11 @@ from factories.records import graph_hash
 from rigs.scripted_link import CALIBRATIONS, COOL, Run, ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
+from device_agents.attempts import REDO_AFTER_S
 from harness.errors import AgentError, Cancelled, LinkError
 from harness.measurement import session_runner
 from harness.measurement.campaign import Outcome
 from harness.measurement.events import Repeating
-from harness.measurement.session_runner import REDO_AFTER_S
 from harness.models.exported import ExportedModels
 from harness.models.names import select_models_and_segments
 from harness.records import Configuration, SessionRecord
@@ -69,6 +69,14 @@ def test_conditions_are_asked_anew_after_a_throttled_session(store: Store) -> No
     run_scripted(hot_once, store)
     run_scripted(plain, store, fresh=True)
     assert hot_once.probed == plain.probed + 1
+
+
+def test_conditions_are_asked_anew_after_a_worker_that_died(store: Store) -> None:
+    killed = Run(error=AgentError("worker-killed", "killed"))
+    link = ScriptedLink([Run(), killed, Run()])
+    outcome = run_scripted(link, store, ScriptedSource(networks=(1, 2, 3)))
+    assert (outcome.measured, len(outcome.failures)) == (2, 1)
+    assert link.probed == 3, "at the start, for the first worker, and after the one that died"
 
 
 def test_a_device_that_always_throttles_is_tried_three_times_and_the_last_is_kept_with_its_doubt(

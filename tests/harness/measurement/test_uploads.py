@@ -12,13 +12,13 @@ from factories.sent_models import assembly_of
 from rigs.scripted_link import ScriptedLink, ScriptedSource, StubEvent, run_scripted
 from rigs.watcher import Watcher
 
-from harness.devices.assembly import Assembly
 from harness.devices.link import OnConnecting
 from harness.errors import AgentError, Cancelled, DeviceError, LinkError
 from harness.measurement import uploads
 from harness.measurement.events import Event, Reconnecting, Sending
 from harness.measurement.uploads import UploadReport, send_ahead, send_parts
 from harness.store import Store
+from space.assembly import Assembly
 
 
 class Link:

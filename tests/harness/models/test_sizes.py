@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exporters import FORMATS, Format, FragmentLibrary, Weights, link
+from exporters import FORMATS, Format, FragmentLibrary, Weights
 from harness.models.sizes import file_sizes
 from space import BLOX, Architecture
 
@@ -22,5 +22,5 @@ def test_the_size_of_every_file_is_that_of_the_linked_model(
     library = FragmentLibrary.open(model_format, cache_dir=cache, config=BLOX, weights=Weights.seeded(0))
     slack = 0 if model_format == "onnx" else 128
     for index in (0, 7, 44, 45, 2137, 45_777, 61_500, 91_124):
-        model = link(library.recipe(Architecture.from_index(index)), library.part)
+        model = library.assembly(Architecture.from_index(index)).whole()
         assert abs(len(model) - sizes[index]) <= slack

@@ -196,7 +196,8 @@ def test_a_file_of_another_configuration_than_the_one_named_is_refused(
 ) -> None:
     path = written / "blox-bench-made-up.csv"
     with new_store(tmp_path / "empty.sqlite") as store, pytest.raises(ConfigError, match=message):
-        cost_columns(store, TINY, ["made-up"], LatencySource(files=(path,), **asked))
+        source = LatencySource(files=(path,), choice=ConfigurationChoice(**asked))
+        cost_columns(store, TINY, ["made-up"], source)
     for runtime in ("onnxruntime", "onnxruntime:cpu"):
         choice = ConfigurationChoice(runtime=runtime, threads=2, precision="fp32", batch=1)
         cost, _ = file_latency(path, "made-up", TINY, choice=choice)

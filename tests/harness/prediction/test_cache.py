@@ -27,6 +27,7 @@ from harness.prediction.cache import (
     source_digest,
     source_files,
 )
+from harness.prediction.provenance import Provenance
 from harness.query import latencies as latency_columns
 from harness.query.latencies import LatencySource, computed_latencies, stored_latency
 from harness.store import Store
@@ -80,7 +81,7 @@ def folder(tmp_path: Path) -> Path:
 def bits(found: SpaceLatencies) -> list[object]:
     """Return all that is known, the arrays as their types and bytes."""
     arrays = [getattr(found, name) for name in ARRAYS]
-    return [dict(found.about), *((array.dtype.str, array.tobytes()) for array in arrays)]
+    return [found.about.to_json(), *((array.dtype.str, array.tobytes()) for array in arrays)]
 
 
 def answer(
@@ -337,7 +338,7 @@ def some(seed: int) -> SpaceLatencies:
         measured=values < 0.5,
         supported=values < 0.9,
         grades=np.where(values < 0.5, "B", ""),
-        about=dict.fromkeys(cache.ABOUT, seed),
+        about=Provenance(measured=seed),
     )
 
 

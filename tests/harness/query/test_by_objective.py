@@ -22,6 +22,7 @@ from harness.query.objective import load_objective
 from harness.query.query import Query
 from harness.query.run import ObjectiveResult
 from harness.store import Store
+from harness.store.configurations import ConfigurationChoice
 from search.table import CostEstimate
 from search.table.constraints import parse_constraint
 from search.table.costs import meets
@@ -52,7 +53,7 @@ def query(space: Space, *limits: str, confident: bool = False, with_far: bool = 
     constraints = tuple(map(parse_constraint, limits))
     return Query(
         accuracies=AccuracySource(paths=()),
-        latencies=LatencySource(space=space.name),
+        latencies=LatencySource(choice=ConfigurationChoice(space=space.name)),
         costs=tuple(dict.fromkeys(one.subject for one in constraints)),
         constraints=constraints,
         confident=confident,

@@ -30,7 +30,7 @@ from harness.query.compare_precisions import compare_precisions, compare_rows, m
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
-from space import Architecture
+from space import Architecture, define, find_space
 from space.indexing import FloatArray
 
 FP32 = MANY
@@ -95,6 +95,43 @@ def test_what_each_op_gains_is_found() -> None:
     assert found.fit_error == pytest.approx((0, 0), abs=1e-9)
 
 
+def own_pairs(costs: dict[str, dict[str, float]], *sites: str) -> list[tuple[Latency, Latency]]:
+    """Return all networks of a space of some sites, with 3 ms and the time of each candidate that does something."""
+    space = find_space(
+        define(
+            "own_pairs",
+            image_size=8,
+            classes=2,
+            stem={"module": "conv", "channels": 4},
+            candidates={"mb": "mbconv", "basic": "resnet_basic", "skip": "identity"},
+            sites=[{"candidates": site.split()} for site in sites],
+        )
+    )
+    return [
+        tuple(
+            made_up_row(one, 3.0 + sum(ms.get(block.op1, 0.0) for block in one.blocks))
+            for ms in costs.values()
+        )
+        for one in space
+    ]  # type: ignore[misc]
+
+
+def test_an_op_of_ones_own_takes_the_mean_of_the_choices_that_have_it() -> None:
+    costs = {"fp32": {"mb": 4.0, "basic": 2.0}, "int8": {"mb": 1.0, "basic": 1.5}}
+    found = compare_rows(own_pairs(costs, "mb skip", "mb basic skip", "mb skip", "mb skip"))
+    times = {one.op: (one.a_ms, one.b_ms) for one in found.ops}
+    expected = {"mb": (4.0, 1.0), "basic": (2.0, 1.5), "skip": (0.0, 0.0), "": (3.0, 3.0)}
+    assert list(times) == ["mb", "skip", "basic", ""]
+    for op, ms in expected.items():
+        assert times[op] == pytest.approx(ms, abs=1e-6)
+
+
+def test_no_op_has_a_time_where_every_network_runs_as_many() -> None:
+    costs = {"fp32": {"mb": 4.0, "basic": 2.0}, "int8": {"mb": 1.0, "basic": 1.5}}
+    found = compare_rows(own_pairs(costs, "mb basic", "mb basic", "mb basic"))
+    assert found.ops == () and found.fit_error == pytest.approx((0, 0), abs=1e-9)
+
+
 @functools.cache
 def some_row() -> Latency:
     """Return a row of a made-up store."""
@@ -108,7 +145,10 @@ def made_up_row(network: Architecture, latency_ms: float) -> Latency:
     """Return a row of a network with a latency that is certain to 1 %."""
     interval_ms = (latency_ms / 1.01, latency_ms * 1.01)
     names = {"architecture": str(network), "graph_hash": network.graph_hash}
-    return replace(some_row(), latency_ms=latency_ms, interval_ms=interval_ms, **names)
+    configuration = replace(FP32, space=network.config.name)
+    return replace(
+        some_row(), configuration=configuration, latency_ms=latency_ms, interval_ms=interval_ms, **names
+    )
 
 
 def test_configurations_that_differ_in_more_than_precision_are_never_paired(tmp_path: Path) -> None:

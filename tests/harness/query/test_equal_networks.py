@@ -138,7 +138,9 @@ def test_finalists_are_within_the_limits_by_what_was_measured_by_any_name(
 ) -> None:
     config = find_space(own_space())
     with measured_by(named, tmp_path) as store:
-        costs, _ = cost_sums(store, config, ["made-up"], LatencySource(space=config.name), print)
+        costs, _ = cost_sums(
+            store, config, ["made-up"], LatencySource(choice=ConfigurationChoice(space=config.name)), print
+        )
     (other,) = set(names) - {named}
     taken = costs["made-up"].at(named.index).value
     scores = np.where(available(config), 0.0, np.nan)
@@ -184,7 +186,9 @@ def test_a_blockwise_search_takes_what_was_measured_by_another_name(
 ) -> None:
     config = find_space(own_space())
     with measured_by(named, tmp_path) as store:
-        costs, _ = space_costs(store, config, ["made-up"], LatencySource(space=config.name), print)
+        costs, _ = space_costs(
+            store, config, ["made-up"], LatencySource(choice=ConfigurationChoice(space=config.name)), print
+        )
     assert all(costs.costs["made-up"].at(one.index).is_measured for one in names)
 
 
@@ -246,7 +250,7 @@ def test_what_is_measured_and_predicted_is_counted_by_networks(
     with measured_by(named, tmp_path) as store:
         (configuration,) = store.configurations()
         rows = len(latencies(store, configuration))
-        source = LatencySource(space=config.name)
+        source = LatencySource(choice=ConfigurationChoice(space=config.name))
         _, provenance = stored_latency(store, "made-up", configuration, source, print)
         assert (provenance.measured, provenance.predicted) == (rows, networks - rows)
         _, sums = cost_sums(store, config, ["made-up"], source, print)
@@ -324,7 +328,7 @@ def query(config: Space, most_ms: float) -> Query:
     limit = parse_constraint(f"made-up<{most_ms:.9f}ms")
     return Query(
         accuracies=AccuracySource(paths=()),
-        latencies=LatencySource(space=config.name),
+        latencies=LatencySource(choice=ConfigurationChoice(space=config.name)),
         costs=("made-up",),
         constraints=(limit,),
         with_far=True,

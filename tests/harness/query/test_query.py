@@ -17,6 +17,7 @@ from harness.query.costs import cost_columns
 from harness.query.latencies import LatencySource
 from harness.query.query import SHOWN_PROPERTIES, Query
 from harness.store import Store
+from harness.store.configurations import ANY, ConfigurationChoice
 from space import TINY
 from space.dataset import bench_dataset, write_dataset
 from space.errors import ConfigError
@@ -35,34 +36,37 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         yield opened
 
 
-def query(*costs: str, **source: object) -> Query:
+def query(*costs: str, choice: ConfigurationChoice = ANY) -> Query:
     return Query(
         accuracies=AccuracySource(paths=("synthetic",)),
-        latencies=LatencySource(measured_only=True, **source),  # type: ignore[arg-type]
+        latencies=LatencySource(measured_only=True, choice=choice),
         costs=costs,
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "source", "meant"),
+    ("name", "batch", "meant"),
     [
-        ("made*", {}, ["made-up"]),
-        ("all", {}, ["made-up", "other"]),
-        ("all:int8", {}, ["other"]),
-        ("all:memory", {}, ["made-up:memory", "other:memory"]),
-        ("made*", {"batch": 8}, ["made-up:batch8"]),
-        ("made*:batch8", {}, ["made-up:batch8"]),
+        ("made*", None, ["made-up"]),
+        ("all", None, ["made-up", "other"]),
+        ("all:int8", None, ["other"]),
+        ("all:memory", None, ["made-up:memory", "other:memory"]),
+        ("made*", 8, ["made-up:batch8"]),
+        ("made*:batch8", None, ["made-up:batch8"]),
     ],
 )
 def test_a_pattern_means_runs_of_one_image_unless_a_batch_is_named(
-    store: Store, name: str, source: dict[str, object], meant: list[str]
+    store: Store, name: str, batch: int | None, meant: list[str]
 ) -> None:
-    assert query(**source).meant(store, name) == meant
+    assert query(choice=ConfigurationChoice(batch=batch)).meant(store, name) == meant
 
 
 def test_a_page_without_a_device_shows_latencies_of_one_batch(store: Store) -> None:
     assert query().with_all_costs(store).costs == ("made-up", "other", *SHOWN_PROPERTIES)
-    assert query(batch=8).with_all_costs(store).costs == ("made-up:batch8", *SHOWN_PROPERTIES)
+    assert query(choice=ConfigurationChoice(batch=8)).with_all_costs(store).costs == (
+        "made-up:batch8",
+        *SHOWN_PROPERTIES,
+    )
 
 
 @pytest.mark.parametrize(

@@ -271,6 +271,7 @@ def test_a_batch_of_one_image_is_refused_only_where_batchnorm_has_one_pixel_of_i
     teacher = small_teacher("conv/conv/conv", config=DEEP)
     with pytest.raises(ConfigError, match=r"batch = 13 leaves a batch of one of 40 images.*space 'deep'"):
         distil_stage(StageTask(teacher, small_task(), 2), alone)
+    assert distil_stage(StageTask(teacher, small_task(), 1), alone).nsr.shape == (6,), "of 2 x 2 pixels"
     with pytest.raises(
         ConfigError, match="space 'deep' has no block mbconv in stage 2; its blocks are of conv"
     ):

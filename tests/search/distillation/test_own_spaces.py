@@ -226,5 +226,7 @@ def ghost(channels_in, channels_out, stride, *, ratio=2):
     return Odd(channels_in, channels_out, stride)
 """
     config = load_space(write_space(tmp_path, DEFINITION, odd))
-    with pytest.raises(ConfigError, match=r"own_ops:ghost: scale is of torch\.float16, and libraries keep"):
+    with pytest.raises(
+        ConfigError, match=r"block ghost of stage 0: sites\.0\.scale is of torch\.float16, and libraries keep"
+    ):
         distil_stage(StageTask(small_teacher("mb/mb/mb/basic", config=config), task(), 0), RECIPE)

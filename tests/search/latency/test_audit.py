@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from factories.latencies import additive, cells, costs, design, fused, measured, parts_of
+from factories.own_spaces import own_space
 
-from search.latency.audit import ACROSS, audit, judge_additivity
+from search.latency.audit import ACROSS, NEXT, audit, judge_additivity
 from search.latency.evaluation import Errors
 from search.latency.parts import cell_excess, parts_sum
 from space import BLOX, Architecture, Block
 from space.errors import ConfigError
+from space.segments import all_segments
 
 
 def test_the_sum_of_parts_of_each_network_is_that_of_its_segments() -> None:
@@ -99,13 +101,23 @@ def test_the_verdict_follows_the_error_the_ceiling_and_the_order(
     assert f"{mape:.2%}" in reason
 
 
+def test_of_candidates_alone_each_effect_is_told_once() -> None:
+    config = own_space()
+    parts = {str(segment): 0.1 for segment in all_segments(config)}
+    places = np.arange(len(config))
+    found = audit(parts, places, np.linspace(1, 2, len(config)), config=config)
+    levels = sum(config.radices) + sum(np.multiply(config.radices[1:], config.radices[:-1]))
+    assert {effect.factor for effect in found.borders} == {"candidate", NEXT}
+    assert len(found.borders) == levels and found.cells == ()
+
+
 def test_parts_that_are_absent_or_unknown_or_no_ratios_are_refused() -> None:
     parts = parts_of(cells(costs(0)))
     lacking = {
         text: ratio for text, ratio in parts.items() if text not in ("segment:head", "segment:cell2:conv")
     }
     with pytest.raises(
-        ConfigError, match=r"2 of 140 parts .* such as segment:head, segment:cell2:conv; measure"
+        ConfigError, match=r"2 of 140 parts .* such as segment:cell2:conv, segment:head; measure"
     ):
         parts_sum(lacking, BLOX)
     with pytest.raises(ConfigError, match=r"part 'segment:cell9:conv'"):

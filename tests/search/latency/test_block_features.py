@@ -12,8 +12,8 @@ from search.latency.block_features import (
     pair_features,
     stage_effects,
     standardized,
-    structured,
 )
+from search.latency.ridge import feature_rows
 from space import BLOX, MINI, Architecture, SpaceConfig
 from space.indexing import block_indices
 
@@ -32,7 +32,7 @@ from space.indexing import block_indices
 )
 def test_the_features_of_a_cell_are_its_ops_by_slot_and_its_sums(text: str, row: list[int]) -> None:
     index = Architecture.parse(f"conv/{text}/conv").index
-    assert structured(BLOX, [index])[0].tolist() == [
+    assert feature_rows(BLOX, np.array([index]))[0, 1:].tolist() == [
         0,
         0,
         0,

@@ -210,3 +210,15 @@ def test_a_phone_that_never_stops_writing_is_given_up_before_it_fills_memory(
     ) as caught:
         Adb(SERIAL, "device 'pixel'").shell(["logcat"], timeout_s=20)
     assert type(caught.value) is DeviceError
+
+
+@pytest.mark.adb
+def test_an_answer_that_is_cut_anywhere_is_none(adb: Adb, server: AdbServer) -> None:
+    """adb itself takes it for the whole one, and its status for 0."""
+    whole = adb.shell(["sh", "-c", "printf 0-7; printf no >&2; exit 3"])
+    assert (whole.status, whole.stdout, whole.stderr) == (3, b"0-7", "no")
+    for size in range(len("0-7\n== status 3\n") + 5):
+        server.cuts = [size]
+        with pytest.raises(LinkError, match="device 'pixel': adb: the answer to 'sh' broke off"):
+            adb.shell(["sh", "-c", "printf 0-7; printf no >&2; exit 3"])
+    assert not server.cuts

@@ -41,12 +41,12 @@ def supplies(**changes: object) -> str:
 
 
 def by_sys(watts: float, sign: int = -1) -> str:
-    return f"== gauge\n{supplies(current_now=sign * round(watts / 3.9 * 1e6))}== end\n"
+    return f"== gauge\n{supplies(current_now=sign * round(watts / 3.9 * 1e6))}"
 
 
 def by_service(watts: float) -> str:
     voltage = UNPLUGGED.replace("voltage: 4352", "voltage: 4000")
-    return f"== gauge\n== current\n{-round(watts / 4 * 1e6)}\n== battery\n{voltage}== end\n"
+    return f"== gauge\n== current\n{-round(watts / 4 * 1e6)}\n== battery\n{voltage}"
 
 
 def power_uw(text: str) -> int:
@@ -108,7 +108,7 @@ def test_readings_that_are_dated_too_badly_tell_no_energy() -> None:
 
 def test_a_cable_that_is_plugged_in_meanwhile_tells_no_energy_and_why() -> None:
     run, answers = trace(by_sys)
-    charging = parse_told(f"== gauge\n{supplies(status='Charging', current_now=900_000)}== end\n")
+    charging = parse_told(f"== gauge\n{supplies(status='Charging', current_now=900_000)}")
     half = len(answers) // 2
     plugged = [replace(one, values=charging[0], absent=charging[1]) for one in answers[half:]]
     run = joined(run, answers[:half] + plugged)
@@ -150,7 +150,7 @@ def test_a_gauge_is_read_beside_runs_that_ask_for_it_alone() -> None:
 
 
 def test_samples_of_a_long_run_are_dated_by_the_nearer_of_two_looks_at_the_clocks() -> None:
-    clocks_text = "== clocks\n/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 9\n== end\n"
+    clocks_text = "== clocks\n/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 9\n"
     clocks = [ClockOffset(offset_ns=AHEAD_NS, error_ns=1, known_ns=at) for at in (0, 1_500_000_000_000)]
     watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: clocks[1])
     watched._clocks = clocks[:1]
@@ -189,7 +189,7 @@ def test_a_battery_that_does_not_give_all_that_the_phone_takes_is_refused(text: 
     [
         (by_sys(0.003), "no plausible number of uA"),  # mA in place of uA
         (by_sys(0), "current_now = 0"),
-        (f"== gauge\n{supplies(voltage_now=3900)}== end\n", "no plausible number of uV"),
+        (f"== gauge\n{supplies(voltage_now=3900)}", "no plausible number of uV"),
         (by_service(9).replace("voltage: 4000", "voltage: 4"), "no plausible number of uV"),
         (by_service(9).replace("  voltage: 4000\n", ""), "no plausible number of uV"),
     ],

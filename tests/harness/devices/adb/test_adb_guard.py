@@ -18,7 +18,6 @@ from rigs.android_answers import NO_POWER_HAL
 
 from harness.devices.adb.client import Adb
 from harness.devices.adb.guard import FOLDER, STATE, FixedPerformance
-from harness.devices.transports.contract import CompletedCommand
 from harness.errors import DeviceError
 
 pytestmark = pytest.mark.adb
@@ -148,8 +147,8 @@ def test_the_command_that_is_told_is_one_for_a_shell_whatever_the_serial_number(
     class Held:
         serial = "adb-1A2B-xyz (2)._adb-tls-connect._tcp"
 
-        def shell(self, argv: list[str], *, timeout_s: float) -> CompletedCommand:
-            return CompletedCommand(status=0, stdout=b"held\n", stderr="")
+        def script(self, script: str, *arguments: str, timeout_s: float) -> str:
+            return "held\n"
 
     with pytest.raises(
         DeviceError, match=r"adb -s 'adb-1A2B-xyz \(2\)\._adb-tls-connect\._tcp' shell cmd power"

@@ -326,3 +326,20 @@ def test_a_link_that_falls_silent_does_not_hang_the_start_of_a_command(
         with pytest.raises(LinkError):
             transport.start(["cat"])
         transport.close()
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_link_that_is_cut_while_it_logs_in_is_a_broken_link_and_no_refused_login(
+    server: Sshd, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    """Paramiko says of it what it says of a refused key, or only that there was an end."""
+
+    def cut(transport: paramiko.Transport, *_: object) -> list[str]:
+        if not is_seen:
+            raise EOFError
+        transport.close()
+        raise paramiko.AuthenticationException("Authentication failed: transport shut down or saw EOF")
+
+    monkeypatch.setattr(paramiko.Transport, "auth_publickey", cut)
+    with pytest.raises(LinkError, match="no SSH connection"):
+        greet(server.device())

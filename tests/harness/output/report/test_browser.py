@@ -170,6 +170,14 @@ def browser(folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
+def plain(folder: Path) -> Iterator[Any]:
+    """A browser without WebGL, which opens a page in two thirds of the time: for what is about no plot."""
+    driver = start(folder, "--disable-3d-apis")
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
 def mini_path(folder: Path) -> Path:
     path = folder / "mini.html"
     path.write_text(build_page(made_report(made_table(MINI), notes=["a note"])), "utf-8")
@@ -439,11 +447,11 @@ def test_no_connection_leaves_the_page(mini: Page) -> None:
     assert any("Content Security Policy" in message for message in mini.errors())
 
 
-def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, folder: Path) -> None:
+def test_networks_of_a_space_of_ones_own_have_their_own_names(plain: Any, folder: Path) -> None:
     table = made_table(own_space())
     path = folder / "own.html"
     path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
+    page = Page(plain, table)
     page.open(path)
     shown = page.script(
         "return [...document.querySelectorAll('#best .network')].map((one) => one.textContent)"
@@ -452,9 +460,7 @@ def test_networks_of_a_space_of_ones_own_have_their_own_names(browser: Any, fold
     assert [name.removesuffix(" ≈") for name in shown] == expected
 
 
-def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
-    browser: Any, folder: Path
-) -> None:
+def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(plain: Any, folder: Path) -> None:
     space, count = long_chain(), 50_000
     indices = np.arange(count)
     accuracy = Accuracies(
@@ -465,7 +471,7 @@ def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
     table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
     path = folder / "many.html"
     path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
+    page = Page(plain, table)
     page.open(path)
     names = "return [...document.querySelectorAll('#known-networks .network')].map((one) => one.textContent)"
     shown = page.script(names)
@@ -476,9 +482,7 @@ def test_of_very_many_known_networks_the_first_are_listed_and_that_is_said(
 @pytest.mark.parametrize(
     "known", [True, pytest.param(False, marks=pytest.mark.long)], ids=["accuracies", "no accuracies"]
 )
-def test_of_a_space_too_large_to_list_known_networks_are_shown(
-    known: bool, browser: Any, folder: Path
-) -> None:
+def test_of_a_space_too_large_to_list_known_networks_are_shown(known: bool, plain: Any, folder: Path) -> None:
     space = long_chain()
     indices = np.array([2, 1_000_000, len(space) - 1])
     accuracy = Accuracies(
@@ -490,7 +494,7 @@ def test_of_a_space_too_large_to_list_known_networks_are_shown(
     table = NetworkTable(config=space, accuracy=accuracy, costs={"phone": cost}, indices=indices)
     path = folder / f"known-{known}.html"
     path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
+    page = Page(plain, table)
     page.open(path)
     names = "return [...document.querySelectorAll(`#${arguments[0]} .network`)].map((one) => one.textContent)"
     expected = [str(space[index]) for index in indices.tolist()]
@@ -539,7 +543,7 @@ def test_of_a_space_too_large_to_list_known_networks_are_shown(
     ids=["no limit", "device, threads, runtime, space", "limits and a confidence"],
 )
 def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
-    browser: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+    plain: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
 ) -> None:
     store, path = folder / "a store.sqlite", folder / "asked.html"
     store.write_bytes(stored(24, 12, False, TINY))
@@ -547,7 +551,7 @@ def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
     done = run(store, "report", "-o", str(path), *asked)
     assert done.status == 0, done.stderr
     monkeypatch.delenv("HARNESS_ACCURACIES")
-    page = Page(browser, made_table(TINY))
+    page = Page(plain, made_table(TINY))
     page.open(path)
     words = shlex.split(page.text("#command"))
     assert words[0] == "harness"
@@ -566,14 +570,14 @@ def test_the_command_shown_run_as_it_is_gives_the_page_s_answer(
     assert axis.startswith("latency on made-up (onnxruntime)") and axis.endswith(", ms")
 
 
-def test_latencies_of_microseconds_are_shown_to_three_digits(browser: Any, folder: Path) -> None:
+def test_latencies_of_microseconds_are_shown_to_three_digits(plain: Any, folder: Path) -> None:
     table = made_table(MINI, ("synthetic-phone",))
     phone = table.costs["synthetic-phone"]
     tiny = {name: getattr(phone, name) / 3e3 for name in ("values", "low", "high")}
     table = replace(table, costs={"synthetic-phone": replace(phone, **tiny)})
     path = folder / "microseconds.html"
     path.write_text(build_page(made_report(table)), "utf-8")
-    page = Page(browser, table)
+    page = Page(plain, table)
     page.open(path)
     shown = page.script(
         "return [...document.querySelectorAll('#best td:last-child .value')].map((one) => one.textContent)"
@@ -583,13 +587,13 @@ def test_latencies_of_microseconds_are_shown_to_three_digits(browser: Any, folde
             assert float(text) == pytest.approx(value, rel=0.005) and len(text.lstrip("0.")) == 3
 
 
-def test_the_csv_of_intervals_without_an_upper_end_has_no_number_there(browser: Any, folder: Path) -> None:
+def test_the_csv_of_intervals_without_an_upper_end_has_no_number_there(plain: Any, folder: Path) -> None:
     table = made_table(MINI, ("endless",))
     cost = table.costs["endless"]
     assert cost.high is not None
     endless = replace(cost, high=np.full_like(cost.high, np.inf))
     table = replace(table, costs={**table.costs, "endless": endless})
-    page, path = Page(browser, table), folder / "endless.html"
+    page, path = Page(plain, table), folder / "endless.html"
     path.write_text(build_page(made_report(table)), "utf-8")
     page.open(path)
     for row in page.downloaded_front(folder / "synthetic-front-endless.csv"):
@@ -662,24 +666,17 @@ def test_the_whole_space_opens_and_answers(browser: Any, folder: Path) -> None:
     assert page.errors() == []
 
 
-def test_a_browser_without_webgl_draws_a_sample_and_says_so(mini_path: Path, folder: Path) -> None:
-    driver = start(folder, "--disable-3d-apis")
-    try:
-        driver.execute_cdp_cmd(
-            "Emulation.setDeviceMetricsOverride",
-            {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True},
-        )
-        page = Page(driver, made_table(MINI))
-        page.open(mini_path)
-        assert {
-            one for one in page.script("return document.getElementById('plot').data.map((one) => one.type)")
-        } == {"scatter"}
-        assert "no WebGL" in page.text("#plot-note")
-        assert page.rows("best") == ranked(page.table, {})[:20]
-        wide, room = page.script(
-            "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-        )
-        assert wide <= room  # a phone's width is enough
-        assert page.errors() == []
-    finally:
-        driver.quit()
+def test_a_browser_without_webgl_draws_a_sample_and_says_so(plain: Any, mini_path: Path) -> None:
+    phone = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    plain.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    page = Page(plain, made_table(MINI))
+    page.open(mini_path)
+    drawn = page.script("return document.getElementById('plot').data.map((one) => one.type)")
+    assert set(drawn) == {"scatter"}
+    assert "no WebGL" in page.text("#plot-note")
+    assert page.rows("best") == ranked(page.table, {})[:20]
+    wide, room = page.script(
+        "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
+    assert wide <= room  # a phone's width is enough
+    assert page.errors() == []

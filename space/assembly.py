@@ -1,4 +1,4 @@
-"""Assembly of a model on the device from parts."""
+"""Assembly of a model on the device from parts: what exporters make and campaigns send."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from typing import Any
 class Assembly:
     """Assembly of a model on the device: its own skeleton plus parts shared with other networks.
 
-    `parts` are sha256 digests that `read_part` answers; `dictionary` names a part that serves as zlib preset dictionary for
-    the skeleton's way; `digest` names the model's bytes. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
+    `parts` are sha256 digests that `read_part` answers, each preceded by zeros up to `alignment` bytes; `dictionary` names a part
+    whose last 32 KiB serve as zlib preset dictionary for the skeleton's way; `digest` names the model's bytes, by default by all
+    that they are made of. `shapes`: those of inputs that the model leaves free, by name; `inputs`:
     the part, an .npz file, that holds the values of inputs by name, None where they are the fixed ones; `signature`: the one of a
     TFLite model that is run, empty for its first graph; `batch`: the images of one run.
     `size_bytes`: all that the device has to keep for it, 0 where that is little. `elsewhere`: the sha256 of a skeleton whose
     bytes are on the device alone, as after a packed job.
+
+    Raises:
+        ValueError: the alignment is one that no assembly can follow.
     """
 
     format: str
     alignment: int
     skeleton: bytes = field(repr=False)
     parts: tuple[str, ...]
-    dictionary: str | None
-    digest: str
+    dictionary: str | None = None
+    digest: str = ""
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: str | None = None
     signature: str = ""
@@ -33,6 +37,13 @@ class Assembly:
     size_bytes: int = 0
     read_part: Callable[[str], bytes] = field(repr=False, compare=False)
     elsewhere: str = ""
+
+    def __post_init__(self) -> None:
+        if self.alignment < 1:
+            raise ValueError(f"assembly: alignment {self.alignment} must be at least 1 byte")
+        if not self.digest:
+            lines = (self.format, str(self.alignment), self.skeleton_digest, *self.parts)
+            object.__setattr__(self, "digest", hashlib.sha256("\n".join(lines).encode()).hexdigest())
 
     @classmethod
     def of_bytes(cls, data: bytes, model_format: str = "") -> Assembly:
@@ -42,7 +53,6 @@ class Assembly:
             alignment=1,
             skeleton=data,
             parts=(),
-            dictionary=None,
             digest=hashlib.sha256(data).hexdigest(),
             read_part=lambda part: b"",
         )

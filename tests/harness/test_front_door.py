@@ -274,7 +274,9 @@ def test_predictions_are_those_of_the_command(path: Path, store: Store) -> None:
     assert [row["source"] for row in printed] == ["measured", "predicted"]
     asked = harness.predict(store, device="made-up", threads=2, models=chosen)
     assert asked.to_pandas().architecture.tolist() == [str(one) for one in chosen] and len(asked) == 2
-    assert len(harness.join("synthetic", asked).table) == len(BLOX), "whose rows are all networks all the same"
+    assert len(harness.join("synthetic", asked).table) == len(BLOX), (
+        "whose rows are all networks all the same"
+    )
     for network, row in zip(chosen, printed, strict=True):
         found = table.at(network)
         assert found.latency_ms == float(row["latency_ms"])

@@ -108,7 +108,7 @@ def join(
         or not isinstance(latencies, Iterable)
         or hasattr(latencies, "columns")
     ):
-        latencies = [latencies]  # type: ignore[list-item]  # a data frame, say, which is refused below
+        latencies = [latencies]  # type: ignore[list-item]  # what is none is refused below
     several = latencies if isinstance(latencies, Mapping) else dict(enumerate(latencies))
     for one in several.values():
         if not isinstance(one, SpaceTable | str | Path):
@@ -116,7 +116,7 @@ def join(
                 f"latencies: {type(one).__name__} is no latencies of every network; give tables of harness.predict, or "
                 "blox-bench files"
             )
-        if isinstance(one, str) and not Path(one).suffix and not Path(one).exists():
+        if isinstance(one, str) and one == Path(one).stem and not Path(one).exists():
             raise ConfigError(
                 f"latencies: there is no file {one!r}; of a device give harness.predict(store, device={one!r})"
             )

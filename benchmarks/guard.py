@@ -41,7 +41,7 @@ offset = lambda: ClockOffset(offset_ns=0, error_ns=0, known_ns=since_boot_ns())
 adb, silence_s = Adb(sys.argv[1], "phone"), float(sys.argv[2])
 print("begun", flush=True)
 while True:
-    watch = PhoneWatch(adb, "phone", fixed=True, offset=offset, period_s=0.2, silence_s=silence_s)
+    watch = PhoneWatch(adb, fixed=True, offset=offset, period_s=0.2, silence_s=silence_s)
     watch.open()
     time.sleep(float(sys.argv[3]))
     watch.close()
@@ -79,7 +79,7 @@ def kill_once(folder: Path, number: int, chance: random.Random, silence_s: float
         if kind == "adbd":
             phone.end_processes()
             os.environ.update(server.environment())
-            FixedPerformance(Adb(SERIAL, "phone"), "phone").end()  # as the next run does first
+            FixedPerformance(Adb(SERIAL, "phone")).end()  # as the next run does first
         began_s = time.monotonic()
         while not is_over(phone):
             if time.monotonic() - began_s > PER_KILL_S:

@@ -291,6 +291,10 @@ class JobDriver:
             self._end(use, (number, batch, network), message)
 
         self._attempts.measure(networks, run, fail, self._repeat)
+        if (
+            not self._gate.is_told
+        ):  # the last worker broke off: home wants to know what it left the device set to
+            self._attempt(lambda: self._gate.note(self._ask("probe")["conditions"]))
 
     def _repeat(self, networks: Sequence[int], is_throttled: bool) -> None:
         """Note and tell that networks are measured again, after a rest where the device throttled."""

@@ -161,6 +161,11 @@ class Gate:
         """Take conditions of just now; none where the latest are too old to trust."""
         self._known, self._known_s = conditions, self._clock_s()
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the latest conditions are known."""
+        return bool(self._known)
+
     def wait(
         self,
         probe: Callable[[], Mapping[str, Any]],

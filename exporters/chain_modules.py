@@ -41,6 +41,7 @@ _PRODUCTS = {
     "conv2d": 1,
     "conv3d": 1,
     "conv_transpose2d": 1,
+    "einsum": 1,
     "linear": 1,
     "addmm": 2,
     "mm": 1,

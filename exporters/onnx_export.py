@@ -12,6 +12,7 @@ import base64
 import io
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import signature
@@ -156,6 +157,8 @@ def _export_step(step: Step, config: SpaceConfig, weights: Weights, precision: P
             f"{fragment}: torch.onnx.export does not take it in {precision}: {reason_of(error)}; use other layers, or measure in "
             "TFLite"
         ) from error
+    if config.chain is not None:
+        _free_batch(exported)
     beyond = _infinities(exported) if precision == "fp16" else 0
     if beyond and beyond > _infinities(_export_step(step, config, weights, "fp32")):
         raise ConversionError(f"{fragment}: {constant_beyond_half()}")
@@ -269,6 +272,22 @@ def _export(module: nn.Module, given: Sequence[Tensor], inputs: list[str], outpu
             dynamo=False,
         )
     return onnx.load_from_string(buffer.getvalue())
+
+
+def _free_batch(exported: onnx.ModelProto) -> None:
+    """Have each reshape of one image to one image take over its first size, so that it reshapes the images of any batch."""
+    graph = onnx.shape_inference.infer_shapes(exported, data_prop=True).graph
+    sizes = {one.name: one.type.tensor_type.shape.dim for one in (*graph.input, *graph.value_info)}
+    constants = {
+        one.output[0]: one.attribute[0].t for one in exported.graph.node if one.op_type == "Constant"
+    }
+    reads = Counter(name for node in exported.graph.node for name in node.input)
+    for node in exported.graph.node:
+        if node.op_type == "Reshape" and reads[node.input[1]] == 1 and node.input[1] in constants:
+            before, after = sizes.get(node.input[0]), numpy_helper.to_array(constants[node.input[1]])
+            if before and before[0].dim_value == 1 and after[:1] == 1:
+                kept = np.concatenate([[0], after[1:]]).astype(np.int64)  # 0: as in what is read
+                constants[node.input[1]].CopyFrom(numpy_helper.from_array(kept))
 
 
 @contextmanager

@@ -542,9 +542,14 @@ def _select(node: fx.Node, x: Value, dim: int, index: int) -> Value:
 
 
 def _expand(node: fx.Node, x: Value, *arguments: Any, **named: Any) -> Value:
+    """Broadcast reals by a product with ones, which takes any batch: TFLite's BROADCAST_TO names the number of images."""
     shape = tuple(node.meta["val"].shape)
     full = reshaped(x, (*[1] * (len(shape) - len(x.order)), *x.shape))
-    return full.with_tensor(tf.broadcast_to(full.tensor, [shape[axis] for axis in full.order]))
+    sizes = [shape[axis] for axis in full.order]
+    if isinstance(full.tensor, np.ndarray) or not full.tensor.dtype.is_floating:
+        return full.with_tensor(tf.broadcast_to(full.tensor, sizes))
+    added = [1 if size == before else size for size, before in zip(sizes, full.tensor.shape, strict=True)]
+    return full.with_tensor(full.tensor * np.ones(added, np.float32)) if math.prod(added) > 1 else full
 
 
 def _pad(

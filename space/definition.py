@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING, Any
 from space.architecture import SPACES, Space
 from space.chain import Chain, Module, Option
 from space.config import MAX_NETWORKS, SpaceConfig
-from space.costs import block_costs, fixed_cost
+from space.costs import network_cost
 from space.errors import ArchitectureError, did_you_mean, shown
 from space.indexing import blocks_of, drawn, random_words
 from space.layout import Site, Traced
@@ -333,14 +333,7 @@ def _median_index(config: Space) -> int:
     """Return the network of median MACs, of all of a small space and of a sample of a large one."""
     count = config.count
     places = range(count) if count <= REFERENCES else drawn(REFERENCES, count, random_words(0))
-    table, fixed = block_costs(config), fixed_cost(config).macs
-
-    def macs(index: int) -> int:
-        return fixed + sum(
-            row[block].macs for row, block in zip(table, blocks_of(config, index), strict=True)
-        )
-
-    ordered = sorted((macs(index), index) for index in places)
+    ordered = sorted((network_cost(config, index).macs, index) for index in places)
     return ordered[(len(ordered) - 1) // 2][1]
 
 

@@ -3,8 +3,8 @@
     image -> stem -> site 0 -> site 1 -> ... -> head -> logits
 
 Sites that follow one *choice* run the block that the network chooses there; a site of one module follows none. Costs, memory,
-stages, segments and sums of parts are computed from this alone, so that a new kind of space is one more function that returns a
-`NetworkLayout`: `space.cells` has Blox's, `space.chain` that of a space of one's own.
+stages, segments and sums of parts are computed from this alone. A new kind of space needs one more function that returns a
+`NetworkLayout`, as `space.cells` has for Blox and `space.chain` for a space of one's own, and torch modules.
 """
 
 from __future__ import annotations

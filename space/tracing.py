@@ -47,9 +47,10 @@ _MACHINE_ARGUMENTS = {"batch_norm": (8,), "layer_norm": (5,), "group_norm": (5,)
 _ATEN = torch.ops.aten
 # Attention on a processor, of which torch has no formula.
 _AS_ON_GPUS = {_ATEN._scaled_dot_product_flash_attention_for_cpu: _ATEN._scaled_dot_product_flash_attention}
-# Nor of a layer of an LSTM: two products with weights each step.
+# Nor of a layer of an LSTM, two products with weights each step, and of a bilinear layer.
 _FORMULAS = {
     **flop_registry,
+    _ATEN._trilinear: lambda x, weight, *_, out_val: 2 * out_val.numel() * weight[0].numel(),
     _ATEN.mkldnn_rnn_layer: lambda x, own, fed, *_, **__: (
         2 * x.shape[0] * x.shape[1] * (own.numel() + fed.numel())
     ),

@@ -44,6 +44,7 @@ ANY_THROTTLING = "cool the device, check its power supply, lower its clock"
 IDLE_PERCENT = 5  # of a GPU's time, that a display takes
 SAMPLE_REACH_NS = 1_500_000_000  # samples are taken each second; one may be late
 LOCKED, LIMITED = "locked_khz", "max_khz"  # in a configuration's environment
+CLOCK_SETTINGS = ("boost", LOCKED, LIMITED, "nvpmodel")  # in it, too: what the processor's clocks are set to
 
 
 def hardware_name(hello: Mapping[str, Any], conditions: Mapping[str, Any], uses_gpu: bool = False) -> str:
@@ -84,6 +85,11 @@ def environment_line(
     for gpu in _used(conditions) if uses_gpu else ():
         settings |= {f"gpu_{name}": f"{value:g}" for name, value in table(gpu.get("limits")).items()}
     return " ".join(f"{name}#{value}" for name, value in sorted(settings.items()))
+
+
+def clock_settings(configuration: Configuration) -> list[str]:
+    """Return the settings of the processor's clocks in a configuration's environment."""
+    return [word for word in configuration.environment.split(" ") if word.partition("#")[0] in CLOCK_SETTINGS]
 
 
 def others_on_gpu(run: SessionRecord | BlockRun) -> str:

@@ -59,6 +59,9 @@ class Connection:
     ) -> None:
         self._device, self._transport, self._owner, self._wait_s = device, transport, owner, wait_s
         self.runtimes, self._or_all = tuple(runtimes), or_all
+        self._adb: Adb | None = None
+        if isinstance(device, SshDevice) and device.adb:
+            self._adb = Adb(device.adb, f"device {device.name!r} ({device.where})")
         self._client: AgentClient | None = None
         self._sent_bytes = 0
         self._unanswered: dict[str, list[tuple[int, int]]] = {}  # of the client whose link broke
@@ -101,19 +104,19 @@ class Connection:
         """
         cancel = cancel or threading.Event()
         self._transport.connect()
+        if lock and self._adb is not None:
+            self._adb.check()
         try:
             self._greet()
             if lock:
                 self._lock(on_progress, cancel)
+                self._watch_phone()
         except LinkError as error:
             if not retry or remedy_for(error):
                 raise
             self.reopen(on_progress, cancel)
             if cancel.is_set():
                 raise Cancelled() from error
-            return
-        if lock:
-            self._watch_phone()
 
     def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
         """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
@@ -151,12 +154,10 @@ class Connection:
     def _watch_phone(self) -> None:
         """Begin to watch a phone through adb, now that no other campaign does. Raises: DeviceError."""
         device = self._device
-        if not isinstance(device, SshDevice) or not device.adb:
+        if self._adb is None or not isinstance(device, SshDevice):
             return
-        who = f"device {device.name!r} ({device.where})"
         self.phone = PhoneWatch(
-            Adb(device.adb, who),
-            who,
+            self._adb,
             fixed=device.fixed_performance,
             offset=lambda: read_offset(self._transport, default_python(device)),
         )

@@ -96,6 +96,13 @@ class RecordedLink:
         now = began + self._moved + timedelta(seconds=self._clock_s - began_s)
         return now.isoformat(timespec="milliseconds")
 
+    @property
+    def was_probed_next(self) -> bool:
+        """Return whether the device was asked for its conditions next, once it was noted what is over."""
+        while (entry := self._peek()) is not None and entry.done is not None:
+            self._take()
+        return entry is not None and entry.answer == "probe"
+
     def pass_time(self, seconds: float) -> None:
         """Let the clock go on, as where the client waits for what the device waited for."""
         self._clock_s += seconds

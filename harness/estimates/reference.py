@@ -41,6 +41,7 @@ VISIT_PRIOR = 2  # visits that the default counts for
 # the root of 2 times `VISIT_SD`. With both, 22 of 24 pairs of tables lay within each other's intervals of 90 %.
 VISIT_SD = 0.025  # at least
 VISIT_SHARE = 0.65  # of the scatter of a visit's blocks
+BUSY_VISIT = 10  # times the default: a visit that is further off was busy all along, and counts as so far off
 FEWEST_BLOCKS = 3
 OTHERS_SHARE = 0.2  # of the time of another core: less are the daemons of a quiet machine, and harness itself
 # How long the fixed piece of work took in a session: as low a quantile as shows whether some of its slices were undisturbed.
@@ -269,7 +270,7 @@ def _restlessness(visits: Sequence[Sequence[FloatArray]]) -> float:
 
 
 def _visit_sd(deviations: Sequence[float], default: float) -> float:
-    """Return the standard deviation of visits, moderated by the default; a visit that was busy all along counts as far off."""
+    """Return the standard deviation of visits, moderated by the default; see `BUSY_VISIT`."""
     df = len(deviations) - 1
-    squares = [min(abs(one), 3 * default) ** 2 for one in deviations] if df else []
+    squares = [min(abs(one), BUSY_VISIT * default) ** 2 for one in deviations] if df else []
     return sqrt((VISIT_PRIOR * default**2 + sum(squares)) / (VISIT_PRIOR + df))

@@ -398,7 +398,7 @@ def _read_visit(
             clock_s=link.clock_s,
             set_aside=source.set_aside,
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
-            can_ask=False,
+            can_ask=lambda: link.was_probed_next,
         )
         given = job.get("provider_options", {})
         device = Device(name=outcome.device, transport=PACKED, provider_options=given)

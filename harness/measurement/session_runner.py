@@ -93,7 +93,7 @@ class Circumstances:
 
     `session_id`: of a unit at an attempt; `process_id`: of a worker. `set_aside` returns a session that is measured again as it
     is kept, by its purpose; None of one that is not. `begin` is told which units come next. `can_ask`: whether the device can be
-    asked for its conditions at any time.
+    asked for its conditions now.
     """
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
@@ -104,7 +104,7 @@ class Circumstances:
         replace(session, purpose=trouble) if (trouble := setback(session)) else None
     )
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
-    can_ask: bool = True
+    can_ask: Callable[[], bool] = lambda: True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -448,7 +448,7 @@ class SessionRunner:
 
     def _look_after(self) -> None:
         """Ask what a worker that broke off left the device set to. Raises: DeviceError when it cannot be reached again."""
-        if not self.circumstances.can_ask:
+        if not self.circumstances.can_ask():
             return self._doubt("its worker broke off")
         for is_last in (False, True):
             try:

@@ -1,4 +1,4 @@
-"""File sizes of all networks of a space as stand-alone models, without making 91,125 files."""
+"""File sizes of networks of a space as stand-alone models, without making 91,125 files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,7 @@ import numpy as np
 from exporters import Format, FragmentLibrary, Weights
 from harness.devices.config import DEFAULT_PRECISION, Precision
 from space import Architecture, SpaceConfig
-from space.indexing import FloatArray, of_all_networks
-
-
-def file_sizes(
-    model_format: Format, cache_dir: Path, config: SpaceConfig, precision: Precision = DEFAULT_PRECISION
-) -> FloatArray:
-    """Return the bytes of every network's model file in canonical order, (len(config),).
-
-    Raises: ConversionError when the fragments cannot be exported.
-    """
-    blocks, constant = sizes_by_block(model_format, cache_dir, config, precision)
-    return of_all_networks(config, constant, blocks)
+from space.indexing import FloatArray
 
 
 def sizes_by_block(

@@ -25,7 +25,7 @@ from space.atomic_files import write_file
 if TYPE_CHECKING:
     from harness.query.run import SearchComparison
     from search.methods.comparison import MethodComparison
-    from search.methods.regret import EvaluationsToTarget, MethodRegret, RegretRun
+    from search.methods.regret import MethodRegret, RegretRun
     from search.statistics import Estimate
 
 TESTED = "95 % between seeds"
@@ -170,11 +170,12 @@ def shown_evaluations(budget: int) -> list[int]:
 def _cells(one: MethodRegret, counts: Sequence[int]) -> list[str]:
     _, low, high = _ends(one, counts[-1])
     reached = next(r for r in one.reached if r.threshold == SHOWN_THRESHOLD)
+    median = f"{reached.median:g}" if reached.median < float("inf") else f"> {counts[-1]}"
     return [
         one.method,
         *(f"{one.mean[count - 1]:.3f}" for count in counts),
         _interval_text(low, high),
-        _reached_text(reached, counts[-1]),
+        f"{median} ({reached.reached})",
         f"{one.found} of {len(one.runs)}",
         f"{one.seconds:.2g}",
     ]
@@ -193,11 +194,6 @@ def _interval_text(low: float, high: float) -> str:
         return "none of 1 seed"
     # 0 in all runs is no interval: see `mean_interval`.
     return f"{low:.3f} .. {high:.3f}" if high else "0 in all runs"
-
-
-def _reached_text(reached: EvaluationsToTarget, budget: int) -> str:
-    median = f"{reached.median:g}" if reached.median < float("inf") else f"> {budget}"
-    return f"{median} ({reached.reached})"
 
 
 def _ends(one: MethodRegret, count: int) -> tuple[float, float, float]:

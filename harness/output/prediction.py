@@ -157,7 +157,8 @@ def _print_intervals(table: SpaceTable) -> None:
         + (
             ""
             if table.held_out is not None and table.held_out.random
-            else f"; what they hold of random networks: {_judging(table)}"
+            else f"; what they hold of random networks: {measure_command(table.measured.configuration)} --models "
+            f"sample:24@{JUDGES.partition('@')[2]}"
         )
     )
     if far := _far(table):
@@ -192,12 +193,6 @@ def _cost_line(fresh: str, about: Provenance, sensor: str) -> str:
 
 def _held_out(held_out: HeldOutErrors) -> str:
     return f"{held_out.errors.count} {'random' if held_out.random else 'of the measured'} held-out networks"
-
-
-def _judging(table: SpaceTable) -> str:
-    """Return the line that measures a random sample to judge by."""
-    seed = JUDGES.partition("@")[2]
-    return f"{measure_command(table.measured.configuration)} --models sample:24@{seed}"
 
 
 def _remedy(skipped: str, table: SpaceTable) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +64,7 @@ def _print_tables(found: Study) -> None:
 
     for table in all_tables(found):
         texts = [number for number, title in enumerate(table.columns) if title == "what it is"]
+        marks = [title for title in table.columns if title.startswith(("at ", "after "))]
         print_table(
             PrintedTable(
                 title=table.title,
@@ -71,7 +72,7 @@ def _print_tables(found: Study) -> None:
                 rows=table.rows,
                 right=[number for number in range(1, len(table.columns)) if number not in texts],
                 folds=texts,
-                spare=_spare(table.columns),
+                spare=["runs", "what it is", *marks[:-1], "seconds"],  # not the numbers at the last mark
             ),
         )
         echo("")
@@ -81,9 +82,3 @@ def _print_tables(found: Study) -> None:
         echo(f"question {answer.number}: {answer.question} {answer.sentence} - {found.truth.label}")
     for note in found.notes:
         echo(f"note: {note}")
-
-
-def _spare(columns: Sequence[str]) -> list[str]:
-    """Return the columns that a narrow terminal does without: all but names, the numbers at the last mark, and verdicts."""
-    marks = [title for title in columns if title.startswith(("at ", "after "))]
-    return ["runs", "what it is", *marks[:-1], "seconds"]

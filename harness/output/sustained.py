@@ -25,7 +25,11 @@ def print_sustained(found: Sequence[Sustained], *, json_output: bool, figure: Pa
     if json_output:
         print_json([one.to_json() for one in found])
     for one in () if json_output else found:
-        print_table(_minutes(one))
+        title = (
+            f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
+        )
+        right = range(len(_STRETCH))
+        print_table(PrintedTable.of(title, one.stretches, _STRETCH, right=right, spare=SPARE_COLUMNS))
         for line in summary(one):
             echo(line)
     if figure is not None and found:
@@ -116,11 +120,6 @@ def _not_known(one: Sustained) -> Iterator[str]:
         yield "not known whether other programs had the cores: the system does not tell"
 
 
-def _minutes(one: Sustained) -> PrintedTable:
-    title = f"{one.run.architecture} under load for {clock(one.seconds)}, {describe(one.run.configuration)}"
-    return PrintedTable.of(title, one.stretches, _STRETCH, right=range(len(_STRETCH)), spare=SPARE_COLUMNS)
-
-
 def _ms(value: float | None) -> str:
     return "" if value is None else ms_text(value)
 
@@ -133,10 +132,6 @@ def _told_ms(one: Sustained, place: int) -> str:
     """Return the latency of the first (0) or the last (-1) stretch that tells it."""
     told = [stretch.median_ms for stretch in one.stretches if stretch.median_ms is not None]
     return _ms(told[place] if told else None)
-
-
-def _hottest(one: Sustained) -> str:
-    return _number(max((s.temp_c for s in one.stretches if s.temp_c is not None), default=None), 1)
 
 
 _STRETCH: Mapping[str, Callable[[Stretch], str]] = {
@@ -162,7 +157,9 @@ _RUN: Mapping[str, Callable[[Sustained], str]] = {
     "95 % interval": lambda one: (
         "" if one.interval is None else " .. ".join(f"{end:.3f}" for end in one.interval)
     ),
-    "hottest C": _hottest,
+    "hottest C": lambda one: _number(
+        max((part.temp_c for part in one.stretches if part.temp_c is not None), default=None), 1
+    ),
     "throttled": lambda one: f"{one.throttled} of {len(one.stretches)}",
     "disturbed": lambda one: f"{one.disturbed} of {len(one.stretches)}",
     "began (UTC)": lambda one: one.run.started_utc[:16],

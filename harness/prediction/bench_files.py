@@ -199,7 +199,8 @@ def file_latency(
     data = read_dataset(path, config=config, allow_pickle=allow_pickle)
     columns = {key: np.full(len(config), np.nan) for key in ("values", "low", "high")}
     columns["values"][data.indices] = data.array("latency") * 1e3
-    sidecar = _read_sidecar(_sidecar_of(path), data, config)
+    unpacked = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    sidecar = _read_sidecar(unpacked.with_suffix(".json"), data, config)
     if sidecar is None:
         if measured_only:
             raise ConfigError(
@@ -301,10 +302,6 @@ def _sidecar(
             "supported": [row.supported for row in rows],
         },
     }
-
-
-def _sidecar_of(path: Path) -> Path:
-    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).with_suffix(".json")
 
 
 def _read_sidecar(

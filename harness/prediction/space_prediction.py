@@ -245,7 +245,7 @@ class SpaceTable(Tabular):
         others = np.array(
             [index for index, row in zip(wanted, found, strict=True) if row is None], dtype=np.int64
         )
-        prediction = self._predicted(others)
+        prediction = self.predictor.predict(others) if self.everywhere is None else self.everywhere.at(others)
         arrays = (*measured.milliseconds(prediction, PREDICTED_COVERAGE), prediction.supported)
         columns = (*(values.tolist() for values in arrays), hashes_at(config, others.tolist()))
         predicted = zip(*columns, strict=True)
@@ -294,10 +294,6 @@ class SpaceTable(Tabular):
             for scores in (-added, added)
         )
         return lowest, highest[::-1]
-
-    def _predicted(self, indices: IndexArray) -> Prediction:
-        """Return the prediction of some networks, by canonical index (n,)."""
-        return self.predictor.predict(indices) if self.everywhere is None else self.everywhere.at(indices)
 
     def far_networks(self) -> list[int] | None:
         """Return the networks unlike any measured one, each by its first index; None in a space too large to list."""

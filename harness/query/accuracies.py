@@ -129,7 +129,8 @@ def source_of_table(table: Any, metric: str = "") -> AccuracySource | None:
     """Return the source of accuracies that Python holds as `harness.join` takes them; None for what is no table or mapping."""
     name = type(table).__name__
     if isinstance(table, Mapping):
-        rows = [("network", "accuracy"), *((_name_text(one), value) for one, value in table.items())]
+        names = (json.dumps(one) if isinstance(one, tuple) else str(one) for one in table)
+        rows = [("network", "accuracy"), *zip(names, table.values(), strict=True)]
         file = io.StringIO()
         csv.writer(file).writerows(rows)
         text = file.getvalue()
@@ -171,10 +172,6 @@ def architectures_in(table: Any) -> list[Architecture]:
     if getattr(table, "ndim", 1) == 2:
         columns += [column for _, column in table.items() if column.dtype == object]
     return [one for column in columns for one in column if isinstance(one, Architecture)]
-
-
-def _name_text(network: object) -> str:
-    return json.dumps(network) if isinstance(network, tuple) else str(network)
 
 
 def _of_table(source: AccuracySource, content: bytes, metric: str, config: SpaceConfig) -> Accuracies:

@@ -15,6 +15,7 @@ from harness.query.properties import property_cost, size_precision
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.configurations import find_configuration, measure_command
+from search.latency.candidates import enough_models
 from search.latency.model_selection import COVERAGE as PREDICTED_COVERAGE
 from search.table import Cost
 from search.table.constraints import FRESH, PROPERTIES, split_subject
@@ -161,7 +162,8 @@ def _nothing(store: Store, name: str, fresh: str, configuration: Configuration) 
         left_out = (
             " (its system lets no peak begin anew, which would hold what putting the model together took)"
         )
+    models = enough_models(space_of(configuration))
     return (
         f"{name}: no {FRESH[fresh].title} is measured on device {configuration.device!r} in {configuration.runtime}{left_out}; "
-        f"measure it: {measure_command(configuration)} {FRESH[fresh].option} --models design:1"
+        f"measure it: {measure_command(configuration)} {FRESH[fresh].option} --models {models}"
     )

@@ -197,13 +197,10 @@ def parse_baseline(path: Path) -> Baseline:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = printable(".".join(map(str, first["loc"])))[:MAX_QUOTED]
-        value = "" if first["type"] in ("missing", "json_invalid") else _quoted(first["input"])
+        is_told = first["type"] not in ("missing", "json_invalid") and not isinstance(first["input"], dict)
+        value = f" = {printable(repr(first['input'])[:MAX_QUOTED])}" if is_told else ""
         where = f"{place}{value}: " if place else ""
         raise ConfigError(f"{path}: {where}{printable(first['msg'])[:MAX_QUOTED]}; {remedy}") from error
-
-
-def _quoted(value: object) -> str:
-    return "" if isinstance(value, dict) else f" = {printable(repr(value)[:MAX_QUOTED])}"
 
 
 def _shown(value: object) -> str:

@@ -49,7 +49,9 @@ def load_objective(text: str | Mapping[str, float], config: SpaceConfig) -> Obje
     Raises: ConfigError where it is none of these, or parts of the space have no score.
     """
     if isinstance(text, Mapping):
-        return _scored(Path("objective"), _written(text), config)
+        file = io.StringIO()
+        csv.writer(file).writerows([("part", "score"), *text.items()])
+        return _scored(Path("objective"), file.getvalue(), config)
     if text in COUNTED:
         cost = property_sums(text, config)
         return Objective(name=text, origin=cost.title, sums=cost.totals[0])
@@ -57,13 +59,6 @@ def load_objective(text: str | Mapping[str, float], config: SpaceConfig) -> Obje
     path = Path(text)
     content = read_text(path, error=ConfigError, remedy="check --objective", most=MAX_FILE_BYTES)
     return _scored(path, content, config)
-
-
-def _written(scores: Mapping[str, float]) -> str:
-    """Return scores by part as the content of a file."""
-    file = io.StringIO()
-    csv.writer(file).writerows([("part", "score"), *scores.items()])
-    return file.getvalue()
 
 
 def _scored(path: Path, content: str, config: SpaceConfig) -> Objective:

@@ -9,20 +9,20 @@ import numpy as np
 
 from harness.devices.config import DEFAULT_PRECISION, Format, Precision, parse_precision
 from harness.models.exported import cache_folder
-from harness.models.sizes import file_sizes, sizes_by_block
+from harness.models.sizes import sizes_by_block
 from harness.prediction.provenance import Provenance
 from search.table import Cost
 from search.table.constraints import PROPERTIES
 from search.table.costs import AdditiveCosts, BlockSums
-from space.costs import all_macs, all_params, block_costs, fixed_cost
+from space.costs import block_costs, fixed_cost
 from space.errors import ConfigError
-from space.memory import all_memory, block_peaks, fixed_peak
+from space.indexing import of_all_networks
+from space.layout import FLOAT_BYTES
+from space.memory import block_peaks, fixed_peak
 
 if TYPE_CHECKING:
     from space import SpaceConfig
-    from space.indexing import FloatArray
 
-FLOAT_BYTES = 4
 SIZES = ("onnx-size", "tflite-size")
 
 
@@ -36,14 +36,9 @@ def property_cost(
 
     `log` takes messages on slow steps; `precision` is of the models whose files have a size.
     """
-    values: FloatArray
-    computed = {"params": all_params, "macs": all_macs, "memory": all_memory}
-    if name in computed:
-        values = computed[name](config).astype(float)
-    else:
-        log(f"{name}: sizes of all files")
-        values = file_sizes(_format(name), cache_folder(), config, precision)
-    return Cost(name=name, unit=PROPERTIES[name].unit, title=_title(name, precision), values=values)
+    sums = property_sums(name, config, log, precision)
+    totals = [of_all_networks(config, one.constant, one.blocks) for one in sums.totals]
+    return Cost(name=name, unit=sums.unit, title=sums.title, values=np.max(totals, axis=0))
 
 
 def property_sums(

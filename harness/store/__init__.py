@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import sqlalchemy as sa
 
+from harness.devices.conditions import clock_settings
 from harness.errors import StoreError, Unstorable
 from harness.estimates.outputs import is_reference_wrong
 from harness.records import BlockRun, Configuration, Failure, FreshRun, ReferenceLatency, SessionRecord
@@ -418,15 +419,23 @@ class Store:
         ]
 
     def _best_paces_ns(self, configuration: Configuration) -> dict[str, float]:
-        """Return how long a fixed piece of work took at best on these cores, in sessions of any configuration, by what did it."""
+        """Return how long a fixed piece of work took at best on these cores, by what did it.
+
+        In sessions of any configuration under which their clocks were set alike.
+        """
+
+        def cores_of(one: Configuration) -> tuple[object, ...]:
+            return one.hardware, one.clock_tier, one.cores, clock_settings(one)
+
         alike = [
-            CONFIGURATIONS.c[name] == getattr(configuration, name)
-            for name in ("device", "hardware", "clock_tier")
+            one.digest
+            for one in self.configurations(configuration.device)
+            if cores_of(one) == cores_of(configuration)
         ]
         query = (
             sa.select(SESSIONS.c.paced_by, sa.func.min(SESSIONS.c.pace_ns))
             .join(CONFIGURATIONS)
-            .where(*alike, CONFIGURATIONS.c.cores == ",".join(map(str, configuration.cores)))
+            .where(CONFIGURATIONS.c.digest.in_(alike))
             .where(SESSIONS.c.purpose.in_(LEVEL_PURPOSES), SESSIONS.c.pace_ns > 0)
             .group_by(SESSIONS.c.paced_by)
         )

@@ -184,7 +184,9 @@ def nearest(
             break
         known.append(index)  # by another name it failed, or was measured to take something else than its sum
         choices[index] = found
-    rest = [index for index in known if all(_holds(one, choices[index]) for one in kept)]
+    rest = [
+        index for index in known if all(one.lower <= one.total(choices[index]) <= one.upper for one in kept)
+    ]
     best: Nearest | None = None
     for index in [*([] if found is None else [index_of(config, found)]), *rest]:
         values = [decisive(costs[one.subject].at(index), one, confident=confident) for one in constraints]
@@ -197,10 +199,6 @@ def nearest(
 
 def _has_failed(costs: Mapping[str, AdditiveCosts], index: int) -> bool:
     return any(isnan(one.at(index).value) for one in costs.values())
-
-
-def _holds(limit: Limit, choices: Sequence[int]) -> bool:
-    return limit.lower <= limit.total(choices) <= limit.upper
 
 
 def from_integer_program(

@@ -14,7 +14,7 @@ from search.statistics import (
     FEWEST_RANKED,
     Correlation,
     Estimate,
-    bootstrap,
+    correlation_of,
     finite,
     kendall,
     spearman,
@@ -57,9 +57,9 @@ def evaluate(
 ) -> PredictorReport:
     """Evaluate a predictor by cross-validation.
 
-    Intervals of rank correlations are percentiles of bootstrap draws of networks (Efron and Tibshirani 1993, chapter 13).
-    Those of errors, which are skewed, are studentized: the high end of percentiles lay below the mean absolute error of ten
-    normal errors in 12 % of cases and below the root mean square one in 18 %, where 2.5 % is meant; this one's in 4 and 8 %.
+    Intervals of rank correlations are those of `correlation_of`. Those of errors, which are skewed, are studentized: the high
+    end of percentiles lay below the mean absolute error of ten normal errors in 12 % of cases and below the root mean square one
+    in 18 %, where 2.5 % is meant; this one's in 4 and 8 %.
 
     Raises:
         ConfigError: it was fitted to no networks, or to more than can be paired.
@@ -82,13 +82,7 @@ def evaluate(
     def ranked(correlation: Correlation) -> Estimate | None:
         if len(truth) < 2 or np.ptp(ranking) == 0 or np.ptp(truth) == 0:
             return None
-        return bootstrap(
-            lambda counts: correlation(ranking, truth, counts),
-            len(truth),
-            coverage=coverage,
-            draws=draws,
-            seed=seed,
-        )
+        return correlation_of(correlation, ranking, truth, seed, draws, coverage)
 
     return PredictorReport(
         predictor=fitted.name,

@@ -264,7 +264,7 @@ def _select(
         predictions += [
             _by_fold(_fit_folds(candidate, everything, other), places, other) for other in dealt[1:]
         ]
-        seen = [_discounted(held_out, measured, sds) for held_out in predictions]
+        seen = [discounted(one, measured, model_sd(measured / one - 1, sds), sds) for one in predictions]
         found = judge(np.concatenate(predictions), np.concatenate(seen))
         reports.append(CandidateReport(name=name, errors=replace(found, count=len(places))))
         errors[name] = np.mean(
@@ -290,10 +290,6 @@ def _select(
         knows_ops=by_name[chosen].needs is not None,
         each_error=errors,
     )
-
-
-def _discounted(held_out: FloatArray, measured: FloatArray, sds: FloatArray) -> FloatArray:
-    return discounted(held_out, measured, model_sd(measured / held_out - 1, sds), sds)
 
 
 def _scores(

@@ -25,7 +25,6 @@ from search.latency.block_features import (
     standardized,
 )
 from space import SpaceConfig
-from space.chain import Chain
 from space.indexing import BoolArray, FloatArray, IndexArray, available, block_indices
 
 PENALTIES = np.logspace(-4, 3, 15)
@@ -222,9 +221,9 @@ def op_penalty(config: SpaceConfig) -> FloatArray:
     ops, columns = len(config.ops), block_features(config).shape[1]
     mean = 1 + config.stages * columns  # the place of the first op's mean cost
     rows: list[dict[int, float]] = []
-    if config.chain is not None:
+    if columns == ops:  # blocks of one op
         for op in range(ops):
-            rows += _chain_rows(config, config.chain, op, mean + op)
+            rows += _candidate_rows(config, op, mean + op)
     else:
         for stage in range(config.stages):
             rows += _stage_rows(ops, 1 + stage * columns, mean)
@@ -245,8 +244,8 @@ def _stage_rows(ops: int, start: int, mean: int) -> list[dict[int, float]]:
     return rows + [{start + 2 * ops + flag: 1 / WIRING} for flag in range(3)]
 
 
-def _chain_rows(config: SpaceConfig, chain: Chain, op: int, mean: int) -> list[dict[int, float]]:
-    """Return the rows of a candidate of a chain: of the same shapes it costs the same, else in proportion to its work.
+def _candidate_rows(config: SpaceConfig, op: int, mean: int) -> list[dict[int, float]]:
+    """Return the rows of a candidate, a block of one op: of the same shapes it costs the same, else in proportion to its work.
 
     That is its multiply-accumulates and the numbers that it puts out, which is all that pooling does.
     """
@@ -259,7 +258,7 @@ def _chain_rows(config: SpaceConfig, chain: Chain, op: int, mean: int) -> list[d
         if name not in (config.blocks[place].op1 for place in places):
             rows.append({column: 1 / STAGES, mean: -1 / STAGES})  # no network has it there
             continue
-        traced = [site.candidate(name).traced for _, site in chain.followers(choice)]
+        traced = [site.candidate(name).traced for _, site in config.layout.followers(choice)]
         shapes = tuple(each.digest for each in traced)
         alike.setdefault(shapes, []).append(column)
         work[shapes] = sum(each.macs + prod(each.output) for each in traced)

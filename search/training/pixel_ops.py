@@ -199,12 +199,8 @@ def equalize(images: Tensor, strength: float, signs: Tensor) -> Tensor:
     return torch.where(step > 0, spread, flat).to(torch.uint8).view_as(images)
 
 
-def _identity(images: Tensor, strength: float, signs: Tensor) -> Tensor:
-    return images
-
-
 OPS: Mapping[str, Callable[[Tensor, float, Tensor], Tensor]] = {
-    "identity": _identity,
+    "identity": lambda images, strength, signs: images,
     "shear-x": shear_x,
     "shear-y": shear_y,
     "translate-x": translate_x,

@@ -59,7 +59,9 @@ def training_datasets(trained: Sequence[Trained]) -> Mapping[str, Dataset]:
         "flops": [one.architecture.macs for one in trained],
     }
     if config.chain is None:  # networks of a chain have no vector
-        sizes["arch_vec"] = np.array([_flat(one.architecture.vector) for one in trained])
+        # op0, op1, prev, inp, sc of each stage.
+        vectors = [[[*nodes[0], *nodes[1]] for nodes in one.architecture.vector] for one in trained]
+        sizes["arch_vec"] = np.array(vectors)
     names = {name for one in trained for name in one.environment} - {"recipe"}
     environment = {name: [_ascii(one.environment.get(name, "")) for one in trained] for name in names}
     environment["recipe"] = [recipe.digest] * len(trained)
@@ -159,11 +161,6 @@ def _rounded(figures: Figures) -> dict[str, float]:
 
 def _lists(rows: Sequence[Sequence[Mapping[str, float]]], name: str) -> list[list[float]]:
     return [[figures[name] for figures in row] for row in rows]
-
-
-def _flat(vector: Any) -> list[list[int]]:
-    """Return op0, op1, prev, inp, sc of each stage."""
-    return [[*nodes[0], *nodes[1]] for nodes in vector]
 
 
 def _ascii(text: str) -> str:

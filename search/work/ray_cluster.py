@@ -85,7 +85,8 @@ class RayCluster(Checked):
             raise ConfigError("Ray is not installed; pip install 'harness[cluster]', or run on this machine")
         self._reach()
         with tempfile.TemporaryDirectory(prefix="harness-code-") as code:  # here: the driver may be killed
-            _gather((*_own_packages(), *self.modules), Path(code))
+            own = (Path(next(iter(package.__path__))).absolute() for package in (search, space))
+            _gather((*own, *self.modules), Path(code))
             yield from self._drive(units, results, on_progress, Path(code))
 
     def _drive(
@@ -140,11 +141,6 @@ class RayCluster(Checked):
             f"Ray: no cluster at {self.address!r}: {reason}. Start one with `ray start --head --include-dashboard=false`, and "
             "give the address that it prints"
         )
-
-
-def _own_packages() -> list[Path]:
-    """Return the folders of this project's packages that units need."""
-    return [Path(next(iter(package.__path__))).absolute() for package in (search, space)]
 
 
 def _gather(paths: Iterable[Path], folder: Path) -> None:

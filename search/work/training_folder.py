@@ -157,7 +157,8 @@ def collect(results: ResultStore, units: Iterable[Unit]) -> dict[str, FinishedTr
             continue
         digest, content = result
         trained = trained_from(content, str(results.path_of(digest)))
-        path = _weights_path(results.folder, trained)
+        name = f"{str(trained.architecture).replace('/', '.')}.pt"
+        path = results.folder / f"weights-{trained.recipe.seed}" / name
         write_weights(path, trained.weights, trained.architecture, task=trained.task)
         # Thousands of networks fit in memory without their weights.
         found[unit.key] = FinishedTraining(trained=dataclasses.replace(trained, weights={}), weights=path)
@@ -252,7 +253,8 @@ def load_teacher(path: Path, network: str = "") -> Trained:
         names.add(name := str(one.architecture))
         if asked in ("", name):
             seeds.append(str(one.recipe.seed))
-            best = one if best is None else max(best, one, key=_merit)
+            # By images classed right, then a low loss: all trained on the same images.
+            best = max(best or one, one, key=lambda each: (each.best.val.first, -each.best.val.loss))
     if not names:
         raise ConfigError(f"{path}: no training has finished there; run 'harness train' to its end")
     if best is None:
@@ -266,11 +268,6 @@ def load_teacher(path: Path, network: str = "") -> Trained:
     return best
 
 
-def _merit(trained: Trained) -> tuple[int, float]:
-    """Return the sort key of trainings on the same images, higher is better: images classed right, then a low loss."""
-    return trained.best.val.first, -trained.best.val.loss
-
-
 def _terms(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the inputs shared by the trainings of one folder; a user's space by its name, which is the same wherever it lies."""
     space = config["space"]
@@ -278,11 +275,6 @@ def _terms(config: Mapping[str, Any]) -> dict[str, str]:
     aspects = {"space": named} | {key: config.get(key) for key in ("task", "task_sha256")}
     recipe = {f"recipe's {key}": value for key, value in config["recipe"].items() if key != "seed"}
     return {key: json.dumps(value, sort_keys=True) for key, value in (aspects | recipe).items()}
-
-
-def _weights_path(folder: Path, trained: Trained) -> Path:
-    name = str(trained.architecture).replace("/", ".")
-    return folder / f"weights-{trained.recipe.seed}" / f"{name}.pt"
 
 
 def _all_of(folder: Path) -> Iterator[Trained]:

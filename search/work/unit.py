@@ -56,7 +56,8 @@ class Unit:
 
     def __str__(self) -> str:
         """Return the unit's name in messages: the kind, the beginning of the key, and the texts of its config."""
-        texts = (f"{name} {value}" for name, value in self.config.items() if _is_short(value))
+        short = {name: value for name, value in self.config.items() if isinstance(value, str | int)}
+        texts = (f"{name} {value}" for name, value in short.items() if not is_digest(value))
         told = ", ".join(
             text if len(text) <= _TOLD_CHARACTERS else text[:_TOLD_CHARACTERS] + "..." for text in texts
         )
@@ -70,10 +71,6 @@ class Unit:
 def is_digest(text: object) -> bool:
     """Return whether a value has the form of a content digest: 64 hexadecimal characters."""
     return isinstance(text, str) and _DIGEST.fullmatch(text) is not None
-
-
-def _is_short(value: object) -> bool:
-    return isinstance(value, str | int) and not is_digest(value)
 
 
 def _canonical(value: object, what: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
 from factories.own_spaces import CANDIDATES, own_space, write_space
 from rigs.model_runs import random_image, run_model
 from rigs.whole_networks import convert_networks
@@ -17,6 +18,7 @@ from exporters import ConversionError, ExpectedOutputs, Format, FragmentLibrary,
 from exporters import library as library_module
 from exporters.calibration import calibrate
 from exporters.expected_worker import expected_sums
+from exporters.formats import Precision
 from exporters.fragments import all_fragments, fragments_of, possible_steps, steps
 from exporters.networks import fragment_module, torch_network
 from exporters.onnx_export import _export
@@ -175,6 +177,69 @@ def test_a_candidate_of_bloxs_layers_alone_is_converted_to_int8(tmp_path: Path) 
     assert np.linalg.norm(linked - expected) <= 0.2 * np.linalg.norm(expected)
 
 
+RESHAPED = """
+class Reshaped(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(channels, channels, 3, padding=1, groups=2), nn.Linear(channels, channels)
+        self.pairs, self.bias = nn.Linear(channels, 3 * channels), nn.Parameter(torch.ones(1, channels))
+    def forward(self, x):
+        b, c, h, w = x.size()
+        y = self.conv(x).view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, -1, h, w)
+        y = y * torch.sigmoid(self.gate(y.mean((2, 3)).view(b, c))).view(b, c, 1, 1).expand_as(y)
+        pixels = self.pairs(y.flatten(2).transpose(1, 2)).reshape(b, h * w, 3, 2, c // 2).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(*pixels).transpose(1, 2).reshape(b, h * w, c)
+        return y.transpose(1, 2).view(b, c, h, w) + self.bias.view(1, c, 1, 1)
+def own(i, o, s):
+    return Reshaped(o)
+"""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_batch_passes_modules_that_reshape_by_the_number_of_images(
+    tmp_path: Path, precision: Precision
+) -> None:
+    config = small_space(tmp_path, RESHAPED, OWN_OR_SKIP)
+    architecture = Architecture.parse("own", config)
+    library = FragmentLibrary.open("onnx", cache_dir=tmp_path, config=config, precision=precision)
+    images = np.concatenate([random_image(config, seed) for seed in range(3)])
+    session = onnxruntime.InferenceSession(library.assembly(architecture, 3).whole())
+    (found,) = session.run(None, {"image": images})
+    one_by_one = run_model("onnx", library.assembly(architecture).whole(), images)
+    assert np.abs(found - one_by_one).max() <= TOLERANCE * np.abs(one_by_one).max()
+    assert np.ptp(found, axis=0).max() > 0.01
+
+
+POOLED = """
+class Pooled(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.conv, self.mixed = nn.Conv2d(channels, channels, 1), nn.Conv2d(2 * channels, channels, 1)
+    def forward(self, x):
+        return self.mixed(torch.cat([x, self.conv(x.mean((2, 3), keepdim=True)).expand_as(x)], 1))
+def own(i, o, s):
+    return Pooled(o)
+"""
+
+
+def test_a_batch_passes_what_is_expanded_to_an_image_in_tflite(tmp_path: Path) -> None:
+    config = small_space(tmp_path, POOLED, OWN_OR_SKIP)
+    architecture = Architecture.parse("own", config)
+    library = FragmentLibrary.open("tflite", cache_dir=tmp_path, config=config)
+    images = np.concatenate([random_image(config, seed) for seed in range(3)])
+    interpreter = Interpreter(model_content=library.assembly(architecture, 3).whole())
+    (source,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(source["index"], [3, 4, 4, 3])
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(source["index"], np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
+    interpreter.invoke()
+    with torch.no_grad():
+        expected = torch_network(architecture, Weights.seeded(0))(torch.from_numpy(images)).numpy()
+    assert (
+        np.abs(interpreter.get_tensor(result["index"]) - expected).max() <= TOLERANCE * np.abs(expected).max()
+    )
+
+
 LEVELS = """
 class Level(nn.Module):
     def __init__(self, channels, level):
@@ -221,6 +286,12 @@ class Sums(nn.Module):
 def own(i, o, s):
     return Sums(o)
 """
+
+
+def test_sums_by_einsum_keep_the_scale_of_what_they_read(tmp_path: Path) -> None:
+    config = small_space(tmp_path, SUMS, OWN_OR_SKIP)
+    module = fragment_module(fragments_of(Architecture.parse("own", config))[2], config, Weights.seeded(0))
+    assert 0.5 < float(module(torch.randn(8, 6, 4, 4, generator=torch.Generator().manual_seed(1))).std()) < 2
 
 
 @pytest.mark.parametrize(("code", "op"), [(RECURRENT, "LSTM"), (SUMS, "Einsum")])

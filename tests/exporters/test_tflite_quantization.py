@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from import_graph import imports_of, modules, package_of
 
-from exporters.tflite_quantization import scale_of
+from exporters import Weights
+from exporters.fragments import STEM
+from exporters.tflite_export import export_fragment
+from exporters.tflite_quantization import quantize, scale_of
+from space import TINY
 
 pytestmark = pytest.mark.converter
 
@@ -33,19 +37,14 @@ def test_a_range_has_the_scale_and_zero_point_of_the_quantizer() -> None:
         assert scale_of(float(np.float32(low)), float(np.float32(high))) == (float(scale), int(zero_point))
 
 
-WITHOUT_QUANTIZER = """
-import sys
-sys.modules["litert_quantizer"] = None  # as where the extra `int8` is not installed
-from exporters import Weights
-from exporters.fragments import STEM
-from exporters.tflite_export import export_fragment
-from space import TINY
-assert export_fragment(STEM, TINY, Weights.seeded(0), "fp32").part
-"""
-
-
-def test_other_precisions_need_no_quantizer() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_QUANTIZER], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-500:]
+def test_other_precisions_need_no_quantizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the extra `int8` is not installed."""
+    files = modules()
+    for name, path in files.items():
+        at_once = imports_of(path.read_text(), package_of(name, files)).at_once
+        assert not [one for one in at_once if one.startswith("litert_quantizer")], name
+    for name in {"litert_quantizer", *(one for one in sys.modules if one.startswith("litert_quantizer."))}:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert export_fragment(STEM, TINY, Weights.seeded(0), "fp32").part
+    with pytest.raises(ModuleNotFoundError, match="litert_quantizer"):
+        quantize(b"", {})

@@ -10,7 +10,6 @@ from scipy import stats
 
 from search.statistics import (
     accuracy_interval,
-    bootstrap,
     conformal_interval,
     conformal_margin,
     correlation_of,
@@ -108,7 +107,20 @@ def test_a_few_networks_that_happen_to_be_in_order_have_no_interval() -> None:
     found = correlation_of(kendall, np.arange(4.0), np.arange(4.0))
     assert (found.value, found.count, math.isnan(found.low)) == (1, 4, True)
     many = correlation_of(kendall, np.where(np.arange(30) < 18, np.arange(30.0), np.nan), np.arange(30.0))
-    assert (many.low, many.count) == (1, 18)
+    assert (many.low, many.high, many.count) == (pytest.approx(0.953, abs=1e-3), 1, 18)
+    opposed = correlation_of(spearman, -np.arange(18.0), np.arange(18.0))
+    assert (opposed.low, opposed.high) == (-1, pytest.approx(-0.953, abs=1e-3))
+
+
+@pytest.mark.simulation
+def test_of_ten_networks_that_often_happen_to_be_in_order_the_interval_holds_the_correlation() -> None:
+    rng, held, in_order = np.random.default_rng(2), 0, 0
+    for trial in range(400):
+        x, noise = rng.normal(size=(2, 10))
+        found = correlation_of(kendall, x, x + 0.2 * noise, seed=trial, draws=100)
+        in_order += found.value == 1
+        held += found.low <= 2 / math.pi * math.asin(1 / math.hypot(1, 0.2)) <= found.high
+    assert in_order > 20 and held / 400 >= 0.93
 
 
 def test_networks_that_a_run_was_fitted_on_are_left_out() -> None:
@@ -156,37 +168,10 @@ def test_intervals_of_ten_runs_cover_more_than_the_percentile_bootstrap_s(draw: 
     assert covered == pytest.approx(0.95, abs=0.01) if draw == "normal" else 0.88 < covered < 0.95
 
 
-@pytest.mark.parametrize("root", [False, True])
-def test_the_bootstrap_takes_percentiles_of_a_statistic_over_draws_of_networks(root: bool) -> None:
-    values = np.random.default_rng(1).exponential(2, 30)
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        means = counts @ values / len(values)
-        return np.sqrt(means) if root else means
-
-    found = bootstrap(statistic, 30, coverage=0.8, draws=500, seed=3)
-    means = values[np.random.default_rng(3).integers(30, size=(500, 30))].mean(axis=1)
-    low, high = np.quantile(np.sqrt(means) if root else means, (0.1, 0.9))
-    whole = values.mean() ** 0.5 if root else values.mean()
-    assert (found.value, found.low, found.high) == (
-        pytest.approx(whole),
-        pytest.approx(low),
-        pytest.approx(high),
-    )
-    assert found.count == 30
-
-
-def test_draws_without_an_order_are_left_out_of_the_bootstrap() -> None:
+def test_draws_without_an_order_are_left_out() -> None:
     x, y = np.append(np.ones(9), 2.0), np.arange(10.0)  # often only the first value is drawn
-    found = bootstrap(lambda counts: kendall(x, y, counts), 10)
+    found = correlation_of(kendall, x, y)
     assert np.isfinite([found.value, found.low, found.high]).all()
-
-
-def test_a_statistic_of_few_networks_has_no_interval_where_percentiles_would_be_a_point() -> None:
-    few = bootstrap(lambda counts: kendall(np.arange(9.0), np.arange(9.0), counts), 9)
-    more = bootstrap(lambda counts: kendall(np.arange(10.0), np.arange(10.0), counts), 10)
-    assert (few.value, few.count, math.isnan(few.low), math.isnan(few.high)) == (1, 9, True, True)
-    assert (more.low, more.high) == (1, 1)
 
 
 def test_a_margin_is_the_score_of_its_rank_and_infinite_where_there_are_too_few() -> None:

@@ -51,6 +51,10 @@ def test_macs_are_products_of_convolutions_and_matrices() -> None:
         Pixels(), SHAPE
     )  # 36 pixels: four maps of 8 channels, two products of pixels and pixels
     assert attention.macs == 4 * 36 * 8 * 8 + 2 * 36 * 36 * 8
+    gate = Lambda(
+        lambda m, x: m.gate(x.mean((2, 3)), x.amax((2, 3)))[..., None, None], gate=nn.Bilinear(8, 8, 5)
+    )
+    assert trace(gate, SHAPE)[0].macs == 8 * 8 * 5
 
 
 class Rows(nn.Module):

@@ -14,7 +14,6 @@ from space.errors import HarnessError
 
 WARMUP_S = 0.2
 MOST_S = 60.0  # of a call: what has not run until then is not awaited
-MOST_CHARACTERS = 1 << 20
 LEAST_US, MOST_US = 1e-3, 1e9  # of a run: what lies outside is no time of one
 # The provider's name -> its flags. The GPU computes in fp16 unless it is told otherwise.
 PROVIDERS: dict[str, tuple[str, ...]] = {
@@ -71,7 +70,7 @@ def arguments(program: str, graph: str, provider: str, threads: int, runs: int) 
 
 def parse_averages(text: str, runs: int) -> Averages:
     """Read the printed text of a call for a number of runs. Raises: NotAverages."""
-    lines = [line.strip() for line in text[:MOST_CHARACTERS].replace("\r", "").split("\n")]
+    lines = [line.strip() for line in text.replace("\r", "").split("\n")]
     summaries = [found for line in lines if (found := _SUMMARY.fullmatch(line))]
     counts = [found for line in lines if (found := _COUNT.fullmatch(line))]
     if len(summaries) != 1 or len(counts) != 2:

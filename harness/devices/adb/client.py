@@ -63,13 +63,13 @@ class Adb:
     def __init__(self, serial: str, who: str) -> None:
         check_serial(serial)
         self.serial = serial
-        self._who = who
+        self.who = who
 
     def version(self) -> str:
         """Return the version of the adb program. Raises: DeviceError where it is absent."""
         found = re.search(r"^Version (\S+)", self._adb(["version"]), re.MULTILINE)
         if found is None:
-            raise DeviceError(self._who, "'adb version' names no version; install Android's platform tools")
+            raise DeviceError(self.who, "'adb version' names no version; install Android's platform tools")
         return found[1]
 
     def check(self) -> None:
@@ -77,7 +77,7 @@ class Adb:
 
         Raises: DeviceError with what to do; LinkError where the phone may come back by itself.
         """
-        check_listing(self.serial, self._adb(["devices"]), self._who)
+        check_listing(self.serial, self._adb(["devices"]), self.who)
 
     def shell(self, argv: Sequence[str], *, timeout_s: float = SHELL_TIMEOUT_S) -> CompletedCommand:
         """Run a command in the phone's shell. Raises: LinkError when adb does not reach the phone, or loses it meanwhile."""
@@ -85,7 +85,7 @@ class Adb:
         status = _STATUS.search(done.stdout)
         if status is None:
             raise LinkError(
-                self._who, f"adb: {_first_line(done.stderr) or f'the answer to {argv[0]!r} broke off'}"
+                self.who, f"adb: {_first_line(done.stderr) or f'the answer to {argv[0]!r} broke off'}"
             )
         return CompletedCommand(
             status=int(status[1]), stdout=done.stdout[: status.start()], stderr=done.stderr
@@ -104,7 +104,7 @@ class Adb:
         said = self._adb(["-s", self.serial, "forward", "tcp:0", f"tcp:{port}"]).strip()
         if not _PORT.fullmatch(said) or not 0 < int(said) < 1 << 16:
             raise DeviceError(
-                self._who,
+                self.who,
                 f"'adb forward tcp:0' answered {said!r}, no port; adb of platform tools 24 or later is needed",
             )
         return int(said)
@@ -117,14 +117,14 @@ class Adb:
         """Return adb's own answer. Raises: DeviceError."""
         done = self._run(arguments, timeout_s)
         if done.status != 0:
-            raise LinkError(self._who, f"adb: {_first_line(done.stderr) or f'status {done.status}'}")
+            raise LinkError(self.who, f"adb: {_first_line(done.stderr) or f'status {done.status}'}")
         return done.text
 
     def _run(self, arguments: Sequence[str], timeout_s: float) -> CompletedCommand:
         program = shutil.which("adb")
         if program is None:
             raise DeviceError(
-                self._who,
+                self.who,
                 "there is no program 'adb' on this machine; install Android's platform tools "
                 "(Debian: apt install adb; macOS: brew install android-platform-tools), or leave out adb = ...",
             )
@@ -132,14 +132,14 @@ class Adb:
             done = run_bounded([program, *arguments], timeout_s, MAX_OUTPUT_BYTES)
         except subprocess.TimeoutExpired as error:
             raise LinkError(
-                self._who, f"adb did not answer within {timeout_s:g} s; is its cable loose?"
+                self.who, f"adb did not answer within {timeout_s:g} s; is its cable loose?"
             ) from error
         except Flood as error:
             raise DeviceError(
-                self._who, f"the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes"
+                self.who, f"the phone's shell wrote more than {MAX_OUTPUT_BYTES} bytes"
             ) from error
         except OSError as error:
-            raise DeviceError(self._who, f"{program} cannot be started: {error.strerror}") from error
+            raise DeviceError(self.who, f"{program} cannot be started: {error.strerror}") from error
         return CompletedCommand(
             status=done.returncode, stdout=done.stdout, stderr=done.stderr.decode("utf-8", "replace").strip()
         )

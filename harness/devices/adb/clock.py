@@ -30,8 +30,7 @@ _KEPT_BYTES = 200
 
 def since_boot_ns() -> int:
     """Return a clock that nobody sets, in ns; it goes on while this machine is suspended, where the system has such a one."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.perf_counter_ns() if clock is None else time.clock_gettime_ns(clock)
+    return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,12 +120,10 @@ if [ ! -e "$folder/held" ]; then echo off; elif guard; then echo guarded; else e
 
 @final
 class FixedPerformance:
-    """Fixed-performance mode of one phone. `who` names the device for people."""
+    """Fixed-performance mode of one phone."""
 
-    def __init__(
-        self, adb: Adb, who: str, *, silence_s: float = SILENCE_S, period_s: float = PERIOD_S
-    ) -> None:
-        self._adb, self._who = adb, who
+    def __init__(self, adb: Adb, *, silence_s: float = SILENCE_S, period_s: float = PERIOD_S) -> None:
+        self._adb = adb
         self._period, self._looks = f"{period_s:g}", str(max(1, round(silence_s / period_s)))
 
     def start(self) -> None:
@@ -133,7 +131,7 @@ class FixedPerformance:
         said = self._run(_START, GUARD, self._period, self._looks)
         if said != "on":
             raise DeviceError(
-                self._who,
+                self._adb.who,
                 f"fixed_performance = true, but the phone has no fixed-performance mode: {fixed_refusal(said)}; "
                 "leave fixed_performance out",
             )
@@ -143,7 +141,7 @@ class FixedPerformance:
         said = self._run(_END)
         if said != "off":
             raise DeviceError(
-                self._who,
+                self._adb.who,
                 f"its fixed-performance mode could not be switched off ({said or 'no answer'}); switch it off: adb -s "
                 f"{shlex.quote(self._adb.serial)} shell cmd power set-fixed-performance-mode-enabled false, or restart the phone",
             )

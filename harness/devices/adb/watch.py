@@ -101,7 +101,6 @@ class PhoneWatch:
     def __init__(
         self,
         adb: Adb,
-        who: str,
         *,
         fixed: bool,
         offset: Callable[[], ClockOffset],
@@ -111,7 +110,7 @@ class PhoneWatch:
     ) -> None:
         self._adb, self._fixed, self._offset, self._now_ns = adb, fixed, offset, now_ns
         self._period_s = period_s
-        self._mode = FixedPerformance(adb, who, silence_s=silence_s, period_s=min(period_s, PERIOD_S))
+        self._mode = FixedPerformance(adb, silence_s=silence_s, period_s=min(period_s, PERIOD_S))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"adb {adb.serial}", daemon=True)
         self._lock = threading.Lock()

@@ -33,7 +33,9 @@ def regret_html(comparison: MethodComparison) -> str:
     check_libraries()
     import plotly.graph_objects as go
 
-    rows = _common_steps(comparison.methods)
+    # The evaluations after which any curve changes, and the last one.
+    changes = {count for one in comparison.methods for count, _ in steps(one.mean, one.low, one.high)}
+    rows = sorted(changes | {len(comparison.methods[0].mean)})
     bands = [
         band
         for one in comparison.methods
@@ -127,9 +129,3 @@ def _curve(one: MethodRegret, rows: Sequence[int], label: str) -> dict[str, Any]
 
 def _at(values: Any, rows: Sequence[int]) -> list[float]:
     return [float(root(values[k - 1])) for k in rows]
-
-
-def _common_steps(methods: Sequence[MethodRegret]) -> list[int]:
-    """Return the evaluations after which any curve changes, and the last one."""
-    counts = {count for one in methods for count, _ in steps(one.mean, one.low, one.high)}
-    return sorted(counts | {len(methods[0].mean)})

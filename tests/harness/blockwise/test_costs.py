@@ -23,8 +23,10 @@ from harness.store.configurations import ConfigurationChoice
 from search.blockwise.choice import check_feasible
 from search.blockwise.search import SearchPlan
 from space import DEEP, TINY
+from space.costs import all_macs, all_params
 from space.errors import ConfigError
 from space.indexing import available
+from space.memory import all_memory
 from space.segments import Segment, all_segments
 
 
@@ -106,10 +108,14 @@ def test_a_candidate_that_was_never_measured_is_told_and_not_chosen(tmp_path: Pa
 @pytest.mark.parametrize("name", ["params", "macs", "memory", "onnx-size"])
 @pytest.mark.converter
 def test_sums_over_blocks_are_the_costs_of_every_network(name: str) -> None:
-    listed = property_cost(name, TINY, lambda text: None)
-    summed = property_sums(name, TINY, lambda text: None)
-    assert [summed.at(index).value for index in range(len(TINY))] == listed.values.tolist()
-    assert (summed.unit, summed.title) == (listed.unit, listed.title)
+    counted = {"params": all_params, "macs": all_macs, "memory": all_memory}
+    for config in (TINY, own_space()) if name in counted else (TINY,):
+        listed = property_cost(name, config, lambda text: None)
+        summed = property_sums(name, config, lambda text: None)
+        assert [summed.at(index).value for index in range(len(config))] == listed.values.tolist()
+        assert (summed.unit, summed.title) == (listed.unit, listed.title)
+        if name in counted:
+            assert listed.values.tolist() == counted[name](config).tolist()
 
 
 def test_blocks_of_a_chain_take_what_the_segments_of_their_stage_take() -> None:

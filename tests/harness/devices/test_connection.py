@@ -13,7 +13,7 @@ from factories.jetson import FakeJetson, await_lock
 from rigs.lying_device import LyingDevice
 
 from harness.devices import connection
-from harness.devices.config import LocalDevice
+from harness.devices.config import LocalDevice, SshDevice
 from harness.devices.connection import Connection, new_owner
 from harness.devices.transports.local import LocalTransport
 from harness.errors import Cancelled, DeviceError, LinkError
@@ -274,3 +274,44 @@ def test_ctrl_c_ends_the_attempts_to_connect(monkeypatch: pytest.MonkeyPatch) ->
     link = Connection(LocalDevice(name="pi4"), Shaky("hello", 9).transport, owner=new_owner())
     with pytest.raises(Cancelled):
         link.open(retry=True, on_progress=lambda _: cancel.set(), cancel=cancel)
+
+
+class Cable:
+    """The adb of a phone whose first `cuts` answers break off; `is_in`: whether adb sees the phone at all."""
+
+    def __init__(self, cuts: int, is_in: bool = True) -> None:
+        self.serial, self.who = "R5CT10ABCDE", "device 'pixel'"
+        self._cuts, self._is_in = cuts, is_in
+
+    def check(self) -> None:
+        if not self._is_in:
+            raise LinkError(self.who, "adb sees no device")
+
+    def script(self, script: str, *arguments: str, timeout_s: float = 1.0) -> str:
+        self._cuts -= 1
+        if self._cuts >= 0:
+            raise LinkError(self.who, "adb: the answer to 'sh' broke off")
+        return "off"
+
+
+def test_a_phone_that_is_lost_as_its_watch_begins_is_connected_again_and_one_that_is_not_there_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connection, "RECONNECT_WAITS_S", (0.0, 0.0))
+    said: list[str] = []
+    device = SshDevice(name="pixel", transport="ssh", adb="R5CT10ABCDE", address="192.0.2.1")
+
+    def opened(cable: Cable) -> None:
+        link = Connection(device, LyingDevice(), owner=new_owner())
+        link._adb = cable  # type: ignore[assignment]
+        link.open(retry=True, on_progress=lambda event: said.append(str(event)))
+        link.close()
+
+    opened(Cable(2))
+    assert [text.partition(":")[0] for text in said] == ["attempt 1 of 3"]
+    with pytest.raises(DeviceError, match="3 attempts to reconnect failed, the last with: adb: the answer"):
+        opened(Cable(9))
+    said.clear()
+    with pytest.raises(LinkError, match="adb sees no device"):
+        opened(Cable(0, is_in=False))
+    assert said == []

@@ -145,9 +145,10 @@ def test_several_visits_that_agree_leave_less_doubt_and_those_that_differ_more()
 def test_a_visit_that_was_busy_all_along_does_not_ruin_the_others() -> None:
     quiet = [level(3600 * n + s) for n in range(3) for s in range(0, 60, 2)]
     busy = [level(4 * 3600 + s, 3 * QUIET_NS) for s in range(0, 60, 2)]
-    latency_ns, sd, *_ = pool_reference(quiet + busy)
-    assert latency_ns == pytest.approx(QUIET_NS)
-    assert pool_reference(quiet).sd < sd < 0.1 / 1.96, "no grade D for all networks"
+    found = pool_reference(quiet + busy)
+    assert found.latency_ns == pytest.approx(QUIET_NS)
+    assert pool_reference(quiet).sd < found.sd < 0.15
+    assert found.hour_sd < 0.01, "no grade D for all networks"
 
 
 def test_levels_in_any_order_pool_alike_and_unreadable_times_do_no_harm() -> None:
@@ -167,9 +168,17 @@ def test_visits_are_parted_by_half_an_hour_without_a_session() -> None:
 
 
 @pytest.mark.simulation
-@pytest.mark.parametrize("visits", [1, 2, 3, 5])
-@pytest.mark.parametrize("visit_sd", [0.003, 0.025])
-def test_a_visit_at_another_hour_lies_within_what_those_before_say(visits: int, visit_sd: float) -> None:
+@pytest.mark.parametrize(
+    ("visits", "visit_sd", "least"),
+    [
+        *((visits, visit_sd, 0.86) for visits in (1, 2, 3, 5) for visit_sd in (0.003, 0.025)),
+        (5, 0.1, 0.76),
+    ],
+)
+def test_a_visit_at_another_hour_lies_within_what_those_before_say(
+    visits: int, visit_sd: float, least: float
+) -> None:
+    """A restless device, whose visits differ by four times the default, shows that soon."""
     rng, inside = np.random.default_rng(3), 0
     for _ in range(150):
         calm = [visit(rng, 7200.0 * n, lasts_s=45.0, visit_sd=visit_sd, most=0.03) for n in range(visits)]
@@ -177,7 +186,7 @@ def test_a_visit_at_another_hour_lies_within_what_those_before_say(visits: int, 
         latency_ns, sd, *_ = pool_reference(known)
         another_ns = pool_reference(visit(rng, visit_sd=visit_sd, most=0.03)).latency_ns
         inside += abs(np.log(another_ns / latency_ns)) <= 1.645 * sd
-    assert inside / 150 >= 0.86, "of 90 %, which waver by 2.4 %"
+    assert inside / 150 >= least, "of 90 %, which waver by 2.4 %"
 
 
 @pytest.mark.simulation

@@ -249,6 +249,39 @@ def test_a_device_that_was_changed_under_a_worker_is_told_at_each_import(
         assert len(store.failures()) == 2 and sessions(store) == []
 
 
+@pytest.mark.parametrize(
+    ("mode", "after", "kept"),
+    [("", None, True), ("15W", None, False), ("15W", "15W", True), ("15W", "MAXN", False)],
+)
+def test_sessions_of_a_worker_that_broke_off_are_set_apart_unless_something_tells_how_it_was_set(
+    ran: Ran, store: Store, tmp_path: Path, mode: str, after: str | None, kept: bool
+) -> None:
+    """after: the power mode that the device told when it was asked next, None where it was not."""
+
+    def change(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        told = [line.get("said", {}) for line in lines]
+        for said in told:
+            if "conditions" in said and mode:
+                said["conditions"]["power_mode"] = mode
+        broken = next(place for place, said in enumerate(told) if said.get("event") == "measured") + 1
+        over = next(place for place in range(broken, len(lines)) if told[place].get("type") == "result")
+        at = lines[over]["at"]
+        error = {"type": "error", "kind": "worker-killed", "message": "killed"}
+        further: list[dict[str, Any]] = [{"at": at, "said": error}]
+        if after is not None:
+            start = next(line for line in lines if line.get("answer") == "probe")
+            conditions = start["said"]["conditions"] | {"power_mode": after}
+            further.append(
+                {"at": at, "answer": "probe", "said": {"type": "result", "conditions": conditions}}
+            )
+        return [*lines[:broken], *further, *lines[over + 1 :]]
+
+    outcome = take(changed(ran, tmp_path / "broken.zip", change), store)
+    assert outcome.measured == len(sessions(store)) == kept
+    expected = ["worker-killed"] + ["conditions-changed"] * (after == "MAXN")
+    assert sorted(one.kind for one in outcome.failures) == sorted(expected)
+
+
 def test_the_times_lie_between_the_packing_and_now(ran: Ran, store: Store) -> None:
     take(ran.results, store)
     packed_utc = json.loads(contents(ran.results)["job.json"])["packed_utc"]
@@ -767,6 +800,35 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
             assert len({one.process for one in kept}) == 2
 
 
+@pytest.mark.parametrize(
+    ("asked", "kept", "failed"),
+    [
+        (None, 0, ["worker-killed"]),
+        ({}, 1, ["worker-killed"]),
+        ({"power_mode": "MAXN"}, 0, ["conditions-changed", "worker-killed"]),
+    ],
+)
+def test_sessions_of_a_worker_that_broke_off_are_held_against_what_the_device_was_asked_next(
+    ran: Ran, store: Store, tmp_path: Path, asked: dict[str, Any] | None, kept: int, failed: list[str]
+) -> None:
+    def break_off(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for said in (line["said"] for line in lines if "conditions" in line.get("said", {})):
+            said["conditions"] |= {"power_mode": "15W"}  # which no file tells, so that no sample does
+        events = [line.get("said", {}).get("event") for line in lines]
+        end = events.index("measured") + 2  # and that it is done
+        killed = {"said": {"type": "error", "kind": "worker-killed", "message": "killed"}}
+        probe = next(line for line in lines if line.get("answer") == "probe")
+        conditions = probe["said"]["conditions"] | (asked or {})
+        told = [] if asked is None else [probe | {"said": probe["said"] | {"conditions": conditions}}]
+        failed = [line for line in lines if "done" in line][1]
+        then = (killed, failed, *told, {"end": True})
+        return [*lines[:end], *(one | {"at": lines[end]["at"]} for one in then)]
+
+    outcome = take(changed(ran, tmp_path / "killed.zip", break_off), store)
+    assert outcome.error is None
+    assert (len(sessions(store)), sorted(one.kind for one in store.failures())) == (kept, failed)
+
+
 @pytest.mark.usefixtures("sleeping")
 def test_what_a_device_waited_for_between_its_sessions_is_told_of_them(tmp_path: Path) -> None:
     """A job may have asked for conditions that home would have known by the worker before."""
@@ -1240,6 +1302,21 @@ Agent.run = run
         assert (outcome.measured, outcome.failures, outcome.error) == (1, [], None)
 
 
+@pytest.mark.usefixtures("sleeping")
+def test_what_a_device_is_set_to_is_noted_behind_a_worker_that_broke_off_last(tmp_path: Path) -> None:
+    path = tmp_path / "job.zip"
+    with Store(str(tmp_path / "store.sqlite")) as store:
+        pack(store, path, SLEEPING, source=ONE)
+    with_agent_code(
+        path, "agent", 'def refuse(*_): raise Refusal("worker-killed", "killed")\nAgent.run = refuse'
+    )
+    status, said = run(path)
+    assert status == 3 and "first failed: killed" in said, said
+    journal = (tmp_path / "job-work/visit-0001.jsonl").read_text().splitlines()
+    *_, probe, end = map(json.loads, journal)
+    assert probe["answer"] == "probe" and end["end"]
+
+
 def test_an_agent_that_was_lost_is_greeted_again_so_that_its_workers_have_the_same_variables(
     ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1283,6 +1360,9 @@ def test_a_worker_that_dies_costs_its_network_alone(tmp_path: Path) -> None:
             os.kill(pid, signal.SIGKILL)
             said = process.communicate(timeout=60)[0]
         assert process.returncode == 3 and "1 of 2" in said, said
+        entries = [json.loads(line) for line in journal.read_text().splitlines()]
+        broke = next(place for place, one in enumerate(entries) if one.get("said", {}).get("type") == "error")
+        assert ("done" in entries[broke + 1], entries[broke + 2].get("answer")) == (True, "probe")
         outcome = take(results_of(path), store)
         assert ([one.kind for one in outcome.failures], outcome.measured) == (["worker-killed"], 1)
         assert len(store.failures()) == 1

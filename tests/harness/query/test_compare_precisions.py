@@ -26,7 +26,13 @@ from rigs.commands import refused, run
 from rigs.examples import run_example
 
 from harness.estimates.latency import Latency
-from harness.query.compare_precisions import compare_precisions, compare_rows, median_ratio, rank_correlation
+from harness.query.compare_precisions import (
+    compare_precisions,
+    compare_rows,
+    measure_both_command,
+    median_ratio,
+    rank_correlation,
+)
 from harness.records import Configuration
 from harness.store import Store
 from harness.store.latencies import latencies
@@ -122,6 +128,8 @@ def test_an_op_of_ones_own_takes_the_mean_of_the_choices_that_have_it() -> None:
     times = {one.op: (one.a_ms, one.b_ms) for one in found.ops}
     expected = {"mb": (4.0, 1.0), "basic": (2.0, 1.5), "skip": (0.0, 0.0), "": (3.0, 3.0)}
     assert list(times) == ["mb", "skip", "basic", ""]
+    command = measure_both_command(found.configurations[0], "fp32", "int8")
+    assert command.endswith("--models sample:24"), "design:1 would be three networks"
     for op, ms in expected.items():
         assert times[op] == pytest.approx(ms, abs=1e-6)
 

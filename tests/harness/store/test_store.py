@@ -368,6 +368,23 @@ def test_the_pace_of_a_core_says_nothing_of_what_it_hands_over_in_one_call(
     assert bool(reference.best_paces_ns) == bool(slowed)
 
 
+@pytest.mark.parametrize("name", ["nvpmodel", "locked_khz", "max_khz"])
+def test_the_pace_of_cores_at_another_clock_that_was_set_says_nothing(store: Store, name: str) -> None:
+    fast, slow, other = (
+        replace(CONFIGURATION, environment=text)
+        for text in (f"{name}#1", f"OMP_NUM_THREADS#1 {name}#2", f"{name}#2")
+    )
+    for minute, (pace_ns, of) in enumerate(((50_000, fast), (100_000, slow), (200_000, other))):
+        paced = {"pace_ns": [pace_ns] * 9, "paced_by": "CPython 3.11.7", "others_busy": 0.0}
+        store.add_session(replace(session_at(1000, minute=minute, scheduling=paced), configuration=of))
+    references = [store.reference_latency(of) for of in (fast, slow, other)]
+    assert [one and (one.slowed, one.never_quiet) for one in references] == [
+        (0.0, False),
+        (0.0, False),
+        (1.0, True),
+    ]
+
+
 def test_cores_are_quiet_where_the_system_or_a_probe_says_so_and_not_where_nothing_is_known(
     store: Store,
 ) -> None:

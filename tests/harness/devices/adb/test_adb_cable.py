@@ -185,7 +185,7 @@ def test_the_doctor_tells_of_a_mode_that_a_killed_run_left_on(
     from harness.devices.adb.client import Adb
     from harness.devices.adb.guard import FixedPerformance
 
-    FixedPerformance(Adb(SERIAL, "x"), "x").start()
+    FixedPerformance(Adb(SERIAL, "x")).start()
     phone.end_processes()
     phone.ports.clear()
     checks = diagnose(pixel(sshd))

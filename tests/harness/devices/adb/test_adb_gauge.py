@@ -64,7 +64,7 @@ def joined(run: BlockRun, answers: list[Told], battery_text: str = UNPLUGGED) ->
     """Return a run joined with what a gauge told beside it, the clocks compared before and after."""
     begin_ns, end_ns = (run.blocks[place].start_ns + AHEAD_NS for place in (0, -1))
     clocks = [ClockOffset(offset_ns=AHEAD_NS, error_ns=10_000_000, known_ns=at) for at in (begin_ns, end_ns)]
-    watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: clocks[1])
+    watched = PhoneWatch(Adb(SERIAL, WHO), fixed=False, offset=lambda: clocks[1])
     watched._clocks, watched._gauged = clocks[:1], answers
     watched._before = {"battery": parse_battery(battery_text)}
     watched._conditions = lambda: {"battery": parse_battery(battery_text)}  # type: ignore[method-assign]
@@ -129,7 +129,7 @@ def test_a_phone_whose_service_does_not_tell_of_chargers_gives_no_reading(which:
     run, answers = trace(by_sys)
     known = {"battery": parse_battery(UNPLUGGED)}
     unknown = {"absent": {"battery": "its battery was set by hand"}}
-    watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: watched._clocks[0])
+    watched = PhoneWatch(Adb(SERIAL, WHO), fixed=False, offset=lambda: watched._clocks[0])
     watched._clocks = [
         ClockOffset(offset_ns=AHEAD_NS, error_ns=1, known_ns=run.blocks[0].start_ns + AHEAD_NS)
     ]
@@ -152,7 +152,7 @@ def test_a_gauge_is_read_beside_runs_that_ask_for_it_alone() -> None:
 def test_samples_of_a_long_run_are_dated_by_the_nearer_of_two_looks_at_the_clocks() -> None:
     clocks_text = "== clocks\n/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq 9\n"
     clocks = [ClockOffset(offset_ns=AHEAD_NS, error_ns=1, known_ns=at) for at in (0, 1_500_000_000_000)]
-    watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: clocks[1])
+    watched = PhoneWatch(Adb(SERIAL, WHO), fixed=False, offset=lambda: clocks[1])
     watched._clocks = clocks[:1]
     watched._conditions = lambda: {}  # type: ignore[method-assign]
     watched._ticks = [told(clocks_text, at_ns) for at_ns in (0, 500_000_000_000, 1_400_000_000_000)]
@@ -273,7 +273,7 @@ def test_a_phones_gauge_is_found_through_adb_and_read_beside_a_run(phone: Phone,
     assert found["sensor"] == SENSOR | {"scope": "the whole device, screen and radios too"}
     assert found["update_s"] == 1.0, "it is read once a second at most"
     offset = ClockOffset(offset_ns=0, error_ns=1000, known_ns=since_boot_ns())
-    watched = PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=False, offset=lambda: offset, period_s=0.05)
+    watched = PhoneWatch(Adb(SERIAL, WHO), fixed=False, offset=lambda: offset, period_s=0.05)
     watched.open()
     try:
         watched.begin(gauge=True)

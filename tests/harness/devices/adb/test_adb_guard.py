@@ -35,7 +35,7 @@ def phone(request: pytest.FixtureRequest, tmp_path: Path) -> Phone:
 
 @pytest.fixture
 def mode(server: AdbServer) -> FixedPerformance:
-    return FixedPerformance(Adb(SERIAL, WHO), WHO, silence_s=0.5, period_s=0.1)
+    return FixedPerformance(Adb(SERIAL, WHO), silence_s=0.5, period_s=0.1)
 
 
 def await_that(is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -145,7 +145,7 @@ def test_a_mode_that_cannot_be_switched_off_is_told_with_the_command(
 
 def test_the_command_that_is_told_is_one_for_a_shell_whatever_the_serial_number() -> None:
     class Held:
-        serial = "adb-1A2B-xyz (2)._adb-tls-connect._tcp"
+        serial, who = "adb-1A2B-xyz (2)._adb-tls-connect._tcp", WHO
 
         def script(self, script: str, *arguments: str, timeout_s: float) -> str:
             return "held\n"
@@ -153,7 +153,7 @@ def test_the_command_that_is_told_is_one_for_a_shell_whatever_the_serial_number(
     with pytest.raises(
         DeviceError, match=r"adb -s 'adb-1A2B-xyz \(2\)\._adb-tls-connect\._tcp' shell cmd power"
     ):
-        FixedPerformance(Held(), WHO).end()  # type: ignore[arg-type]
+        FixedPerformance(Held()).end()  # type: ignore[arg-type]
 
 
 def test_a_guard_tries_again_until_the_phone_takes_it(mode: FixedPerformance, phone: Phone) -> None:
@@ -170,7 +170,7 @@ HOST = """
 import sys
 from harness.devices.adb.client import Adb
 from harness.devices.adb.guard import FixedPerformance
-mode = FixedPerformance(Adb(sys.argv[1], "device"), "device", silence_s=0.5, period_s=0.1)
+mode = FixedPerformance(Adb(sys.argv[1], "device"), silence_s=0.5, period_s=0.1)
 print("begun", flush=True)
 while True:
     mode.start()

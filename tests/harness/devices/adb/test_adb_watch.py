@@ -29,7 +29,7 @@ def offset(error_ns: int = 1000) -> ClockOffset:
 
 
 def watch(*, fixed: bool = False, error_ns: int = 1000) -> PhoneWatch:
-    return PhoneWatch(Adb(SERIAL, WHO), WHO, fixed=fixed, offset=lambda: offset(error_ns), period_s=0.1)
+    return PhoneWatch(Adb(SERIAL, WHO), fixed=fixed, offset=lambda: offset(error_ns), period_s=0.1)
 
 
 def await_samples(watched: PhoneWatch, count: int) -> None:

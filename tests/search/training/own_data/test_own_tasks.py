@@ -104,7 +104,7 @@ def test_normalization_is_given_or_that_of_the_training_images(tmp_path: Path) -
     root = write_folder(tmp_path / "paints")
     given = load_task(f"folder:{root}:mean=0.5/0.25/0.125,std=1/2/3", SPACE)
     assert given.mean == (0.5, 0.25, 0.125) and given.std == (1.0, 2.0, 3.0)
-    with pytest.raises(ConfigError, match="mean and std have 1 values, images 3 channels"):
+    with pytest.raises(ConfigError, match="mean and std have 1 value, images 3 channels"):
         load_task(f"folder:{root}:mean=0.5,std=1", SPACE)
 
 

@@ -33,7 +33,7 @@ from harness.measurement.plan import LEVELS, Level, Options, SessionPlan
 from harness.measurement.workload import ModelSource
 from harness.models.exported import ExportedModels
 from harness.store import Store
-from rigs import forked_agents, forked_run
+from rigs import forked_agents
 from rigs.converters_here import expected_here
 from rigs.made_files import once_a_run
 from rigs.watcher import Watcher
@@ -100,7 +100,7 @@ def hello_once(
 def quiet_untried(client: AgentClient, cores: Sequence[int], threads: int, request: str) -> dict[str, Any]:
     """Answer for the agent, which would try each core for a tenth of a second: processes of the tests begin with another."""
     among = sorted(cores or os.sched_getaffinity(0))
-    first = int(os.environ.get(forked_run.NUMBER_VARIABLE, "0")) % len(among)
+    first = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % len(among)
     return {"cores": [*among[first:], *among[:first]][:threads], "waited": {}}
 
 

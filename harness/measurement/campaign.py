@@ -341,7 +341,9 @@ class _CampaignRun:
             self._report(Activity(text="asking for the core"))
             request = self._ask_for(use.configuration.cores, use.configuration.threads)
             remedy = "stop that program, or name free cores with --cores"
-            if not request:
+            if self._work.is_record:
+                remedy = "stop that program, and start the job there again"
+            elif not request:
                 remedy += (
                     f"; 'harness doctor --device {outcome.device}' says what lets harness get ahead of it"
                 )
@@ -512,11 +514,12 @@ class _CampaignRun:
     def _give_up(self, unit: PlannedSession, last: Failure) -> None:
         """Raise GivenUp; of a record note it alone, once: what the device measured all the same is there to be taken."""
         name = self._outcome.device
+        hint = (
+            "start the job there again" if self._work.is_record else f"see 'harness doctor --device {name}'"
+        )
         error = GivenUp(
             f"device {name!r}",
-            f"{FAILURES_IN_A_ROW} networks failed in a row in "
-            f"{unit.use.title}, the last with: {last.message}; "
-            f"see 'harness doctor --device {name}'",
+            f"{FAILURES_IN_A_ROW} networks failed in a row in {unit.use.title}, the last with: {last.message}; {hint}",
         )
         if not self._work.is_record:
             raise error

@@ -93,7 +93,7 @@ class Circumstances:
 
     `session_id`: of a unit at an attempt; `process_id`: of a worker. `set_aside` returns a session that is measured again as it
     is kept, by its purpose; None of one that is not. `begin` is told which units come next. `can_ask`: whether the device can be
-    asked for its conditions now.
+    asked for its conditions now. `again`: how its user has sessions measured anew.
     """
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
@@ -105,6 +105,7 @@ class Circumstances:
     )
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
     can_ask: Callable[[], bool] = lambda: True
+    again: str = "give the same command again"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -242,7 +243,12 @@ class SessionRunner:
             builder, job = self._prepare_blocks(unit, plan, sensor)
             answer = self.link.client.run_blocks(job, self._watcher(unit, builder))
             after = answer.get("conditions_after", NOTHING)
-            if after and unit.purpose == "energy" and (changed := self._changes(unit, after, builder.began)):
+            is_told = bool(after and builder.began)
+            if (
+                unit.purpose == "energy"
+                and is_told
+                and (changed := self._changes(unit, after, builder.began))
+            ):
                 return None, self._changed(unit, changed)
         except Cancelled:
             if builder is None or not builder.has_runs:
@@ -477,7 +483,7 @@ class SessionRunner:
         for _, session, _ in told:
             if not stayed_as_set(session):
                 unknown = "whether the device was still set as the campaign found it is not known"
-                self.withdraw(session, f"{unknown} ({why}); measure it again", None)
+                self.withdraw(session, f"{unknown} ({why}); {self.circumstances.again}", None)
 
     def _take_event(
         self,
@@ -523,8 +529,8 @@ class SessionRunner:
 
     def _changed(self, unit: PlannedSession, changed: str) -> Failure:
         message = (
-            f"measured with {changed} as when the campaign began; such times are "
-            "not merged: set it back, or give the same command again to measure as it is now"
+            f"measured with {changed} as when the campaign began; such times are not merged: {self.circumstances.again}, once "
+            "it is set back or to measure it as it is now"
         )
         return self.failure(unit, "conditions-changed", message)
 

@@ -244,3 +244,11 @@ def test_a_power_mode_that_is_changed_while_the_device_holds_itself_back_is_a_ch
     link = broken_off(Run(after=MODES[1] | {"throttled": 0x4}))
     outcome = run_scripted(link, store)
     assert (outcome.measured, [one.kind for one in outcome.failures]) == (0, ["conditions-changed"])
+
+
+def test_a_gpu_that_holds_itself_back_hides_no_change_from_sessions_on_the_cores(store: Store) -> None:
+    link = locked_at(900_000)
+    power_cap = {"gpus": [{"name": "Made Up GPU", "reasons": 0x4}]}
+    link._runs = [Run(after=locked_at(1_200_000).conditions | power_cap)]
+    (failure,) = run_scripted(link, store).failures
+    assert failure.kind == "conditions-changed" and "locked_khz#1200000" in failure.message

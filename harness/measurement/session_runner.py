@@ -58,6 +58,9 @@ class FalseOutput(Exception):
 
 Result = SessionRecord | Failure
 Told = tuple[PlannedSession, SessionRecord, Mapping[str, Any]]  # with the last event of the session
+Withdrawn = tuple[
+    SessionRecord, str, Failure | None
+]  # with the reason, and the failure that it is instead, if any
 Take = Callable[[PlannedSession, Result], None]
 
 
@@ -113,8 +116,8 @@ class SessionRunner:
     """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `request`: how its cores are asked for, empty for not; `expected` holds
-    outputs by `Model.key`; `keep` stores a session that was throttled or contended and is measured again; `withdraw` takes one
-    that was handed on back, and is told why, and which failure it is instead, if any.
+    outputs by `Model.key`; `keep` stores a session that was throttled or contended and is measured again; `withdraw` takes back
+    those of a worker that were handed on.
     """
 
     link: Link
@@ -125,7 +128,7 @@ class SessionRunner:
     request: str
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
-    withdraw: Callable[[SessionRecord, str, Failure | None], None]
+    withdraw: Callable[[Sequence[Withdrawn]], None]
     on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
@@ -472,18 +475,19 @@ class SessionRunner:
     def _withdraw_changed(self, conditions: Mapping[str, Any]) -> None:
         """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
         told, self._told = self._told, []
+        found = list[Withdrawn]()
         for unit, session, event in told:
             if changed := changes(unit.use, self.link.hello, conditions, event):
                 failure = self._changed(unit, changed)
-                self.withdraw(session, failure.message, failure)
+                found.append((session, failure.message, failure))
+        self.withdraw(found)
 
     def _doubt(self, why: str) -> None:
         """Withdraw the sessions of a worker that nobody can ask after any more, unless their samples tell how it was set."""
         told, self._told = self._told, []
-        for _, session, _ in told:
-            if not stayed_as_set(session):
-                unknown = "whether the device was still set as the campaign found it is not known"
-                self.withdraw(session, f"{unknown} ({why}); {self.circumstances.again}", None)
+        unknown = "whether the device was still set as the campaign found it is not known"
+        reason = f"{unknown} ({why}); {self.circumstances.again}"
+        self.withdraw([(session, reason, None) for _, session, _ in told if not stayed_as_set(session)])
 
     def _take_event(
         self,

@@ -108,7 +108,7 @@ def join(
         or not isinstance(latencies, Iterable)
         or hasattr(latencies, "columns")
     ):
-        latencies = [latencies]  # type: ignore[list-item]  # what is none is refused below
+        latencies = [latencies]  # type: ignore[list-item]  # a data frame, say, which is refused below
     several = latencies if isinstance(latencies, Mapping) else dict(enumerate(latencies))
     for one in several.values():
         if not isinstance(one, SpaceTable | str | Path):

@@ -159,9 +159,8 @@ def _precision(path: Path, model: Any) -> str:
         for node in graph.node:
             if _is_packed(node) and node.input[1] in counts:
                 counts[node.input[1]] = ("uint4", 2 * counts[node.input[1]][1])
-            elif (
-                node.op_type == "QuantizeLinear" and node.input[0] in counts
-            ):  # runtimes do so when they load it
+            elif node.op_type == "QuantizeLinear" and node.input and node.input[0] in counts:
+                # Runtimes do so when they load it.
                 counts[node.input[0]] = (_quantized(node, tensors), counts[node.input[0]][1])
             else:
                 ops.add(str(node.op_type))  # bytes where it is no UTF-8

@@ -483,10 +483,19 @@ def recurrent() -> Any:
     return onnx_model([node], *ends, weights, domains=["com.microsoft"])
 
 
+def quantizing_nothing() -> Any:
+    from onnx import helper
+
+    model = dense()
+    model.graph.node.append(helper.make_node("QuantizeLinear", [], ["q"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "precision"),
     [
         (quantized_when_loaded, "int8"),
+        (quantizing_nothing, "fp32"),
         (of_8_bit_floats, "unknown"),
         (in_a_branch, "fp16"),
         (recurrent, "int8-dynamic"),

@@ -23,7 +23,9 @@ def upgrade() -> None:
     connection = op.get_bind()
 
     known = sa.MetaData()
-    known.reflect(connection, only=["sessions", "configurations"])  # with types: raw times are bytes in every driver
+    known.reflect(
+        connection, only=["sessions", "configurations"]
+    )  # with types: raw times are bytes in every driver
 
     def row(name: str, key: object) -> Any:
         table = known.tables[name]

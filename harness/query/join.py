@@ -116,7 +116,7 @@ def join(
                 f"latencies: {type(one).__name__} is no latencies of every network; give tables of harness.predict, or "
                 "blox-bench files"
             )
-        if isinstance(one, str) and not Path(one).suffix and not Path(one).exists():
+        if isinstance(one, str) and one == Path(one).stem and not Path(one).exists():
             raise ConfigError(
                 f"latencies: there is no file {one!r}; of a device give harness.predict(store, device={one!r})"
             )

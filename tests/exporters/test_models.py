@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +22,7 @@ from device_agents.runtimes import load
 from device_agents.runtimes.loaded import Inputs
 from exporters import ConversionError, Format, FragmentLibrary, Weights, networks
 from exporters.formats import Precision
-from exporters.networks import fold_batch_norm, torch_network
+from exporters.networks import torch_network
 from space import BLOX, MINI, TINY, Architecture
 from space.segments import Segment
 
@@ -51,15 +50,14 @@ def linked(library: FragmentLibrary, architecture: Architecture) -> bytes:
 
 @pytest.fixture(scope="module", autouse=True)
 def weights_drawn_once() -> Iterator[None]:
-    """Draw the weights of each fragment once for all networks, which take copies, and none of torch's own before them.
+    """Draw the weights of each fragment once for all networks, and none of torch's own before them.
 
     Both take longer than all else here.
     """
     with pytest.MonkeyPatch.context() as patch:
         for layer in (torch.nn.Conv2d, torch.nn.Linear):
             patch.setattr(layer, "reset_parameters", lambda _: None)
-        patch.setattr(networks, "_weighted_fragment", cache(networks._weighted_fragment))
-        patch.setattr(networks, "fold_batch_norm", lambda module: fold_batch_norm(deepcopy(module)))
+        patch.setattr(networks, "fragment_module", cache(networks.fragment_module))
         yield
 
 

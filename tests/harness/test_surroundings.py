@@ -213,7 +213,7 @@ def test_an_output_takes_the_place_of_no_store_no_model_and_no_file_that_is_read
     Path("store.sqlite").write_bytes(stored(14, 12, False))
     Path("acc.csv").write_text("architecture,accuracy\n0,63\n")
     files = {path: path.read_bytes() for path in Path().iterdir()}
-    refused(run("store.sqlite", *arguments), f"harness: {arguments[-1]}: is ", "; name another file")
+    refused(run("store.sqlite", *arguments), f"harness: {arguments[-1]}: ", "; name a")
     assert {path: path.read_bytes() for path in files} == files
 
 

@@ -87,7 +87,7 @@ def test_the_largest_sums_are_those_of_the_command_and_of_scores_as_python_holds
     held, read = (harness.maximize(store, given, "made-up<4ms", **ASKED) for given in (scores, file))
     assert held[:] == read[:]
     with pytest.raises(
-        ConfigError, match="objective: 1 of 90 parts of space 'tiny' have no score, such as cell0:conv"
+        ConfigError, match="objective: 1 of 90 parts of space 'tiny' has no score, such as cell0:conv"
     ):
         harness.maximize(
             store,

@@ -102,7 +102,7 @@ def test_stages_that_are_not_the_teachers_are_refused_by_what_differs() -> None:
     other = dataclasses.replace(SMALL, name="other")
     wider = dataclasses.replace(SMALL, classes=5)
     for stages, told in (
-        ((drawn_stage(0),), "1 stages; space 'small' has 2"),
+        ((drawn_stage(0),), "1 stage; space 'small' has 2"),
         ((drawn_stage(1), None), "stage 0 is of stage 1, the teacher's is 0"),
         ((drawn_stage(0, config=other), None), "stage 0 is of space other, the teacher's is small"),
         ((drawn_stage(0, config=wider), None), "stage 0 is of description of the space .*classes=5"),

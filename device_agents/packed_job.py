@@ -477,7 +477,17 @@ class JobDriver:
         self._log("%s failed: %s" % (text, failure) if failure else text)
 
     def _send_parts(self, recipes: list[dict[str, Any]]) -> None:
-        """Give the agent the parts of models that it lacks. Raises: Stop, Lost."""
+        """Give the agent the parts of models that it lacks, on a full disk in place of all others. Raises: Stop, Lost."""
+        refusal = self._put_parts(recipes)
+        if refusal.get("kind") == DISK_FULL:  # not noted: home asks of no part whether it came
+            result(self._running.ask("evict", max_bytes=0))
+            self._there.clear()
+            refusal = self._put_parts(recipes)
+        if refusal:
+            raise Stop("a part of the models cannot be stored: %s" % refusal.get("message"))
+
+    def _put_parts(self, recipes: list[dict[str, Any]]) -> Answer:
+        """Give the agent the parts of models that it lacks; return its refusal of one, else nothing. Raises: Stop, Lost."""
         wanted = [part for one in recipes for part in one["parts"]]
         wanted += [one["inputs"] for one in recipes if one.get("inputs")]
         asked = [part for part in dict.fromkeys(wanted) if part not in self._there]
@@ -493,8 +503,9 @@ class JobDriver:
                 piece = dict(whole, offset=offset, chunk_bytes=len(chunk))
                 put = self._running.ask("put", payload=chunk, **piece)
                 if put.get("type") != "result":
-                    raise Stop("a part of the models cannot be stored: %s" % put.get("message"))
+                    return put
         self._there.update(asked)
+        return {}
 
     def _await_fit(self, use: Use, recipes: list[dict[str, Any]], request: str) -> list[int]:
         """Send models, and wait until the device is fit for a use and its cores are free; return the cores to take.

@@ -115,24 +115,26 @@ class Connection:
             if not retry or remedy_for(error):
                 raise
             self.reopen(on_progress, cancel)
-            if cancel.is_set():
-                raise Cancelled() from error
 
     def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
-        """Reconnect after the connection broke: at once, then after growing waits, until `cancel` is set.
+        """Reconnect after the connection broke: at once, then after growing waits.
 
-        Raises: DeviceError when the device stays away.
+        Raises: DeviceError when the device stays away; Cancelled once `cancel` is set.
         """
         attempts, reason = len(RECONNECT_WAITS_S) + 1, ""
         for attempt, wait_s in enumerate((*RECONNECT_WAITS_S, 0.0), start=1):
             self.close()
+            is_open = False
             try:
                 self.open(on_progress=on_progress, cancel=cancel)
-                return
+                is_open = True
             except LinkError as error:
                 reason, next_s = error.reason, wait_s if attempt < attempts else None
                 on_progress(Attempt(number=attempt, attempts=attempts, reason=reason, next_s=next_s))
-            if cancel.wait(wait_s):
+                cancel.wait(wait_s)
+            if cancel.is_set():
+                raise Cancelled()
+            if is_open:
                 return
         self.close()
         raise DeviceError(

@@ -67,7 +67,7 @@ class Link(Protocol):
         """Return the phone's watch through adb; None where the device has none."""
 
     def reopen(self, on_progress: OnConnecting, cancel: threading.Event) -> None:
-        """Connect again after the link broke. Raises: DeviceError when the device stays away."""
+        """Connect again after the link broke. Raises: DeviceError when the device stays away; Cancelled."""
 
 
 def probe_conditions(link: Link) -> dict[str, Any]:

@@ -515,12 +515,10 @@ class _CampaignRun:
     def _give_up(self, unit: PlannedSession, last: Failure) -> None:
         """Raise GivenUp; of a record note it alone, once: what the device measured all the same is there to be taken."""
         name = self._outcome.device
-        hint = (
-            "start the job there again" if self._work.is_record else f"see 'harness doctor --device {name}'"
-        )
+        hint = "" if self._work.is_record else f"; see 'harness doctor --device {name}'"
         error = GivenUp(
             f"device {name!r}",
-            f"{FAILURES_IN_A_ROW} networks failed in a row in {unit.use.title}, the last with: {last.message}; {hint}",
+            f"{FAILURES_IN_A_ROW} networks failed in a row in {unit.use.title}, the last with: {last.message}{hint}",
         )
         if not self._work.is_record:
             raise error

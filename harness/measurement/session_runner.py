@@ -391,8 +391,6 @@ class SessionRunner:
             self.distrust()
             self.on_progress(Reconnecting(reason=error.reason))
             self.link.reopen(self.on_progress, self.cancel)
-            if self.cancel.is_set():
-                raise Cancelled() from error
             fault = LOST, error.reason
         except BadResult as error:
             self.link.reopen(self.on_progress, self.cancel)  # its worker is still at the job

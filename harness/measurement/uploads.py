@@ -91,8 +91,6 @@ def send_parts(
                 raise
             on_progress(Reconnecting(reason=error.reason))
             link.reopen(on_progress, cancel)
-            if cancel.is_set():
-                raise Cancelled() from error
 
 
 def send_ahead(

@@ -18,6 +18,7 @@ from factories.sent_models import assembly_of, made_model
 
 from harness.devices.config import LocalDevice, Precision
 from harness.devices.link import OnConnecting
+from harness.errors import Cancelled
 from harness.measurement import campaign
 from harness.measurement.campaign import Outcome
 from harness.measurement.plan import Level, Options, SessionPlan
@@ -178,6 +179,8 @@ class ScriptedLink:
         """Count, and do what the script says."""
         self.reopened += 1
         self.on_reopen()
+        if cancel.is_set():
+            raise Cancelled()
 
     def probe(self) -> dict[str, Any]:
         """Return the next conditions of the script."""

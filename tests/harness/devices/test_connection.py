@@ -274,6 +274,9 @@ def test_ctrl_c_ends_the_attempts_to_connect(monkeypatch: pytest.MonkeyPatch) ->
     link = Connection(LocalDevice(name="pi4"), Shaky("hello", 9).transport, owner=new_owner())
     with pytest.raises(Cancelled):
         link.open(retry=True, on_progress=lambda _: cancel.set(), cancel=cancel)
+    cancel.clear()
+    with pytest.raises(Cancelled):
+        link.reopen(lambda _: cancel.set(), cancel)
 
 
 class Cable:

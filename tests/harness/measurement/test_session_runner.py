@@ -140,6 +140,16 @@ def test_a_campaign_cancelled_while_it_reconnects_leaves_no_failure(store: Store
     assert (outcome.measured, outcome.failures, store.failures()) == (0, [], [])
 
 
+def test_a_campaign_cancelled_while_it_reconnects_for_a_networks_memory_leaves_no_failure(
+    store: Store,
+) -> None:
+    cancel, link = StubEvent(), ScriptedLink()
+    link.weights, link.on_reopen = [LinkError("gone")], cancel.set
+    outcome = run_scripted(link, store, cancel=cancel, memory=True)
+    assert isinstance(outcome.error, Cancelled)
+    assert (outcome.failures, store.failures()) == ([], [])
+
+
 def test_a_link_lost_twice_is_a_failure_and_the_campaign_goes_on(store: Store) -> None:
     outcome = run_scripted(ScriptedLink([LOST, LOST, Run()]), store, ScriptedSource(networks=(1, 2)))
     assert (outcome.measured, [failure.kind for failure in outcome.failures]) == (1, ["link-lost"])

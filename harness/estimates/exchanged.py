@@ -47,14 +47,14 @@ def error_at(processes: int, looks: Sequence[int]) -> float:
 
     The k-th look has a share of 1 / (k (k + 1)): all shares sum to 1 however many looks there are, so that the union bound holds
     the error (alpha spending without credit for what looks have in common; Jennison & Turnbull 1999, chapter 7). Beyond the last
-    look there is one more wherever the number doubles.
+    look, of a single one too, there is one more wherever the number doubles: who measures again looks again.
     """
     number = max(1, sum(look <= processes for look in looks))
     last = looks[-1]
     while last * 2 <= processes:
         last *= 2
         number += 1
-    return (1 - COVERAGE) / (1 if len(looks) == 1 else number * (number + 1))
+    return (1 - COVERAGE) / (number * (number + 1))
 
 
 def exchanged_estimate(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from search.table.answers import Answer
     from search.table.pareto import Front
     from space.accuracies import Accuracies
-    from space.indexing import IndexArray
+    from space.indexing import FloatArray, IndexArray
 
 
 def print_search(found: SearchResult, *, top: int, json_output: bool, output: Path | None) -> None:
@@ -128,7 +128,7 @@ def _print_answer(found: SearchAnswer, top: int) -> None:
         )
     ranked = found.indices
     if verified is not None:
-        echo(_verdict(answer, verified, ranked))
+        echo(_verdict(answer, accuracy.values, verified, ranked))
     print_table(_networks("most accurate first", table, ranked[:top].tolist(), verified))
     _print_doubted(table, answer, ranked)
     _print_ties(table, ranked)
@@ -158,14 +158,14 @@ def _print_doubted(table: NetworkTable, answer: Answer, ranked: IndexArray) -> N
         )
 
 
-def _verdict(answer: Answer, verified: frozenset[int], ranked: IndexArray) -> str:
+def _verdict(answer: Answer, accuracy: FloatArray, verified: frozenset[int], ranked: IndexArray) -> str:
     """Return the verdict of the finalists' measurements on the answer."""
     if not verified.intersection(answer.ranked.tolist()):
         return (
             f"none of {counted(len(verified), 'network')} measured now is within the limits: run the same command again to "
             "continue; unverified ones:"
         )
-    above = answer.ranked.tolist().index(int(ranked[0]))
+    above = int((accuracy[answer.ranked] > accuracy[ranked[0]]).sum())
     text = within_text(len(ranked), len(verified))
     if above:
         text += (

@@ -1,4 +1,4 @@
-"""`harness measure --until mape=2%`: measure until the predictor of the whole space provably reaches an error.
+"""`harness measure --until mape=2%`: measure until the predictor of the whole space is shown to reach an error.
 
 The networks: a design of 45 from which the predictions of the whole space vary least; then, in other processes, 24 random ones
 which no predictor is fitted on until the end: they judge it. Then, round by round, the networks that lower the variance of all
@@ -64,6 +64,8 @@ def measure_until(
 ) -> Outcome:
     """Measure networks until the 95 % interval of the mean held-out error lies below the target, a share.
 
+    Each round is another look at the same judges. Where the error stays at the target, 3 % of first looks took it for reached, of
+    21 looks one did in 9 to 29 % (simulated, the less the more tables err alike): so a later look is told as one.
     Returns the last campaign's outcome. Networks are of the `space`.
     Raises: Unreachable when two measurements of the same network differ too much for the target, or after 360 networks;
     ConfigError when the space has no more networks than are measured to begin with, or the device runs more than one
@@ -93,7 +95,7 @@ def measure_until(
     if outcome.error is not None:
         return outcome
     noise = _check_reachable(target, store, configuration, judges)
-    rng, before = random.Random(0), 0
+    rng, before, looks = random.Random(0), 0, 0
     while outcome.error is None:
         held_out, fitted, picked = _judge(store, configuration, judges, rng)
         if fitted == before:
@@ -102,14 +104,19 @@ def measure_until(
                 "networks failed or have grade D, or runtime, cores or clocks changed meanwhile; see 'harness results' with and "
                 "without --failures, and run the same command again"
             )
-        before = fitted
+        before, looks = fitted, looks + 1
         low, high = held_out.mape_interval
         state = (
             f"{fitted} networks: held-out error {held_out.errors.mape:.2%} (95 % interval {low:.2%} to {high:.2%}), "
             f"of which the judges' own noise is up to {noise:.2%}, wanted {target:.2%}"
         )
         if high <= target:
-            log(f"{state}: reached")
+            by_chance = (
+                f" at look {looks} at the same judges: of so many looks one may show by chance what each shows with 95 %"
+                if looks > 1
+                else ""
+            )
+            log(f"{state}: reached{by_chance}")
             return outcome
         if fitted >= MOST_NETWORKS:
             raise Unreachable(

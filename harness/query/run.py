@@ -83,9 +83,15 @@ def run_search(
     """
     query = replace(request.query.with_devices(store), with_far=request.verify is not None)
 
+    trace = None
+
     def search_now(log_joining: Callable[[str], None]) -> SearchAnswer:
-        return search(
-            query.build_table(store, log_joining),
+        nonlocal trace
+        table = query.build_table(store, log_joining)
+        if trace is not None:  # a method would draw other networks by now
+            return answer_in(table, query.constraints, confident=query.confident, trace=trace)
+        found = search(
+            table,
             query.constraints,
             method=request.method,
             budget=request.budget,
@@ -95,6 +101,8 @@ def run_search(
             proxy_batch=request.proxy_batch,
             log=log,
         )
+        trace = found.trace
+        return found
 
     answer, outcomes = _verified(search_now, request, store, observe, log)
     costs = _meant(request.pareto, query, store)

@@ -151,6 +151,35 @@ def test_they_are_measured_under_the_configuration_that_was_searched_at_level_fi
     )
 
 
+def test_of_a_method_only_what_it_evaluated_is_measured_and_only_what_is_too_slow_is_dropped(
+    store: Path, bench: Bench
+) -> None:
+    words = ("--method", "random", "--budget", "60")
+    done = verify(store, *words)
+    assert done.status == 0, done.stderr
+    told = [line.split(": ") for line in done.stderr.splitlines() if "the limits" in line and "ms, " in line]
+    assert len(told) > 3 and {line[-1] for line in told} == {
+        "within the limits",
+        "beyond the limits, dropped",
+    }
+    for _, amount, verdict in told:
+        measured_ms = float(amount.removeprefix("made-up ").split(" ms")[0])
+        assert (verdict == "within the limits") == (measured_ms < LIMIT_MS), (amount, verdict)
+    assert len({network.index for networks in bench.asked for network in networks}) <= 60
+    assert {row["index"] for row in done.json["networks"]} <= set(done.json["verified"])
+
+
+def test_networks_of_the_same_accuracy_are_not_called_more_accurate(store: Path, bench: Bench) -> None:
+    table, file = store.parent / "same.csv", str(store.parent / "devices.toml")
+    rows = [f"{network.graph_hash},90" for network in networks(200, TINY)]
+    table.write_text("\n".join(["graph_hash,accuracy", *rows]))
+    bench.twist, bench.changes = 0.0, {"factor": 1.8}  # each is slower than what is predicted of the next
+    words = (word for word in LIMITED if word != "--json")
+    done = run(store, "search", "-a", str(table), *words, "--verify", "1", "--devices", file, "--doubtful")
+    assert done.status == 0 and f"of {MAX_ROUNDS} networks measured now" in done.stdout, done.stdout
+    assert "more accurate one" not in done.stdout, done.stdout
+
+
 def test_python_verifies_as_the_command_does(store: Path, bench: Bench, verified: tuple[Bench, Done]) -> None:
     file, lines = store.parent / "devices.toml", list[str]()
     asked: dict[str, Any] = {

@@ -147,6 +147,22 @@ def test_it_stops_when_the_error_is_shown_and_says_what_it_did(
     assert f"{len(script.design)} networks: held-out error 0." in script.said[-1]
 
 
+def test_a_target_that_a_later_look_shows_is_told_as_such(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge, looks = error_target._judge, list[int]()
+
+    def too_high_at_first(*asked: Any) -> Any:
+        held_out, fitted, picked = judge(*asked)
+        looks.append(fitted)
+        return (held_out if looks[1:] else replace(held_out, mape_interval=(0.01, 0.03))), fitted, picked
+
+    monkeypatch.setattr(error_target, "_judge", too_high_at_first)
+    script = Script(store)
+    script.until("mape=2%")
+    assert len(looks) == 2 and "wanted 2.00%: reached at look 2 at the same judges" in script.said[-1]
+
+
 def test_a_target_below_the_devices_own_scatter_is_refused_after_the_judges(store: Store) -> None:
     script = Script(store, scatter=0.04)
     with pytest.raises(Unreachable, match=r"an error of 1\.00% cannot be shown: a measurement") as caught:

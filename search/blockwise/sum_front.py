@@ -55,7 +55,7 @@ def sum_front(goal: BlockSums, priced: AdditiveCosts, first: int, best: Best) ->
                 priced.totals
             )
             one = min(one, less, key=value)
-            if bound >= value(one) and all(known.value >= value(one) for known in exact.values()):
+            if bound >= value(one) and not any(known.value < value(one) for known in exact.values()):
                 break  # all others are of larger sums, and none was measured to take less
             further = (*limits, at_most(math.nextafter(value(one), -math.inf)))
         return one

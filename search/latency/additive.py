@@ -67,5 +67,5 @@ def as_additive(predictor: SelectedPredictor, seed: int = 0) -> Additive:
 
 def additive_candidates(config: SpaceConfig) -> tuple[CandidatePredictor, ...]:
     """Return the candidates that are sums, simplest first."""
-    left_out = {"transfer", "borders", "pairs" * (pair_features(config).shape[1] == 0)}
+    left_out = ("transfer", "borders") if pair_features(config).size else ("transfer", "borders", "pairs")
     return tuple(candidate for candidate in CANDIDATES if candidate.name not in left_out)

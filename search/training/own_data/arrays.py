@@ -87,7 +87,7 @@ def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tu
             f"{what}: labels are up to {highest}, of {counted(len(names), 'class', 'classes')}; a task has two or more, "
             "numbered from 0"
         )
-    return names
+    return tuple(map(str, names))  # they may be numpy's
 
 
 def _part(found: Mapping[str, NDArray[np.generic]], part: str, path: Path) -> Images:

@@ -10,6 +10,7 @@ import pytest
 from search.blockwise.sum_front import sum_front
 from search.table.constraints import Constraint
 from search.table.costs import AdditiveCosts, BlockSums, meets
+from search.table.table import CostEstimate
 from space import MINI
 from space.indexing import FloatArray, block_indices
 
@@ -51,3 +52,27 @@ def test_a_front_reaches_from_the_cheapest_network_to_the_best(sums: int) -> Non
         for index in found:
             assert not ((cost < cost[index] - 1e-9) & (goal > goal[index] - 1e-9)).any()
             assert not ((cost < cost[index] + 1e-9) & (goal > goal[index] + 1e-9)).any()
+
+
+def test_a_network_that_failed_takes_no_further_programs() -> None:
+    blocks = np.random.default_rng(0).uniform(1, 9, (MINI.stages, len(MINI.blocks)))
+    goal, totals = BlockSums(blocks=blocks, constant=0.0), sums_of(blocks)
+
+    def programs(known: Mapping[int, CostEstimate]) -> int:
+        price = AdditiveCosts(name="ms", unit="ms", title="", config=MINI, totals=(goal,), known=known)
+        run: list[int] = []
+
+        def best(
+            wanted: FloatArray, extra: Mapping[str, AdditiveCosts], limits: tuple[Constraint, ...]
+        ) -> int | None:
+            run.append(1)
+            for index in np.argsort(-sums_of(wanted), kind="stable").tolist():
+                if all(meets(extra[one.subject].at(index), one, confident=False) for one in limits):
+                    return int(index)
+            return None
+
+        sum_front(goal, price, int(totals.argmax()), best)
+        return len(run)
+
+    failed = {int(totals.argsort()[50]): CostEstimate(value=np.nan, low=np.nan, high=np.nan)}
+    assert programs(failed) == programs({})

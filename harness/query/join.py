@@ -339,9 +339,9 @@ def _space(configurations: Sequence[Configuration]) -> SpaceConfig:
     spaces = {configuration.space: configuration for configuration in configurations}
     if len(spaces) > 1:
         named = " and ".join(f"{c.device!r} of {space!r}" for space, c in spaces.items())
+        other = next(space for space in spaces if space != BLOX.name)  # whose device has none of Blox
         raise ConfigError(
-            f"devices of different spaces cannot be joined: {named}; name devices of one space, e.g. by --space "
-            f"{next(iter(spaces))}"
+            f"devices of different spaces cannot be joined: {named}; name devices of one space, e.g. by --space {other}"
         )
     return space_of(configurations[0]) if configurations else BLOX
 

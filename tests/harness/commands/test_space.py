@@ -67,6 +67,21 @@ def test_without_a_space_blox_is_meant_of_several_and_never_merged_with_another(
     assert "another space" not in str(caught.value), "it is named"
 
 
+def test_beside_a_device_of_another_space_that_one_is_named_as_remedy_and_helps(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    with new_store(path) as store:
+        for configuration, some in (
+            (MANY, networks(12)),
+            (SMALL, TINY.sample(12)),
+            (replace(SMALL, device="other"), TINY.sample(12)),
+        ):
+            calibrate(store, configuration)
+            add_sessions(store, some, configuration, sessions=2)
+    asked = ("search", "-a", "synthetic", "-c", "made-up<9ms", "-c", "other<9ms")
+    refused(run(path, *asked), "different spaces", "by --space tiny")
+    assert run(path, *asked, "--space", "tiny").status == 0
+
+
 def test_configurations_of_two_other_spaces_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
     with new_store(path) as store:

@@ -61,9 +61,8 @@ class Found:
 
 def check_machine(chosen: argparse.Namespace) -> Found:
     """Say what machine this is, with the GPUs as the agent's own probe reads them."""
-    from device_agents.facts import parse_gpus
+    from device_agents.facts import Absent, parse_gpus
     from device_agents.nvidia import ask_gpus
-    from device_agents.readings import Absent
 
     def run(command: list[str]) -> str:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=15).stdout
@@ -419,10 +418,10 @@ def check_energy(chosen: argparse.Namespace) -> Found:
     from device_agents.energy import find_meter
     from device_agents.facts import parse_gpus
     from device_agents.gauges import find_update_s
-    from device_agents.nvidia import ask_gpus
+    from device_agents.nvidia import ask_gpus, open_gpu
     from device_agents.readings import run_with_deadline
 
-    meter, reasons = find_meter(Path("/"), "CUDAExecutionProvider")
+    meter, reasons = find_meter(Path("/"), "CUDAExecutionProvider", lambda: open_gpu(0))
     if meter is None or meter.kind != "nvml":
         raise NotThere("; ".join(reasons) or "NVML is not what tells the energy here")
     update_s = find_update_s(meter.latest)

@@ -62,9 +62,9 @@ from device_agents.worker_environment import (
 DIGESTS_LIMIT = 20000
 RUNTIMES_LIMIT = 64
 MESSAGE_CHARACTERS = 2000
-# A harness asks at least every few minutes. Where a link is cut without a word, sshd notices after two hours: a board that is
-# set for a campaign waits for less.
-SET_BOARD_PATIENCE_S = 1800.0
+# A harness asks at least every few minutes. Where a link is cut without a word, sshd notices after two hours: until then nobody
+# else could have the device.
+PATIENCE_S = 1800.0
 
 
 VERBS = (
@@ -99,7 +99,7 @@ class Agent:
         self.writer.write_bytes(PREAMBLE)
         while True:
             try:
-                frame = self.reader.read(SET_BOARD_PATIENCE_S if self._guard.is_holding else None)
+                frame = self.reader.read(PATIENCE_S)
             except FrameError as error:
                 self.writer.write(dict(Refusal("protocol", str(error)).header(), id=None))
                 return 2

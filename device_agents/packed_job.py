@@ -291,9 +291,7 @@ class JobDriver:
             self._end(use, (number, batch, network), message)
 
         self._attempts.measure(networks, run, fail, self._repeat)
-        if (
-            not self._gate.is_told
-        ):  # the last worker broke off: home wants to know what it left the device set to
+        if not self._gate.is_told:  # the last worker broke off: how it left the device, home wants to know
             self._attempt(lambda: self._gate.note(self._ask("probe")["conditions"]))
 
     def _repeat(self, networks: Sequence[int], is_throttled: bool) -> None:

@@ -117,7 +117,9 @@ class Probes:
             for group, file, parse in CLOCKS
             for core in cores
         ]
-        sources += [Source("", "boost", file, partial(facts.parse_boost, off)) for file, off in BOOST]
+        # Of both files the one that conditions are of: a sample tells the higher of two values.
+        boosts = [(file, off) for file, off in BOOST if (self._filesystem / file).exists()][-1:]
+        sources += [Source("", "boost", file, partial(facts.parse_boost, off)) for file, off in boosts]
         for one in watched(Reading(self._filesystem)):
             if one.group != "cooling" or one.key.startswith(facts.CLOCK_CAPS):  # a fan holds no clock down
                 sources.append(one)

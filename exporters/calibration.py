@@ -10,7 +10,7 @@ such are given (post-training quantization, as in Jacob et al., arXiv:1712.05877
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -71,7 +71,7 @@ def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
     ranges: dict[str, tuple[float, float]] = {}
     inputs: dict[Fragment | str, list[tuple[Tensor, ...]]] = {}
     most = MOST_INPUTS if _images_of(weights) is None else MOST_IMAGES
-    # By value, what each candidate wrote there; and candidates, each with a fragment that reads from it in an input kept.
+    # By value, what each op, candidate or sum of ops wrote there; and these, each with a fragment that keeps an input of it.
     written, read = dict[str, dict[str, Tensor]](), set[tuple[str, Fragment]]()
     for architecture, image in _runs(config, weights):
         values, writers = {IMAGE: torch.from_numpy(image)}, {IMAGE: ""}
@@ -87,35 +87,23 @@ def calibrate(config: SpaceConfig, weights: Weights) -> Calibration:
                 inputs[key].append(given)
                 read |= {(writers[name], step.fragment) for name in step.inputs}
             _widen(ranges, step.output, values[step.output])
-            writers[step.output] = step.fragment.op or step.fragment.kind
+            summed = "+".join(writers[name] for name in step.inputs)
+            writers[step.output] = step.fragment.op or (
+                summed if step.fragment == GLUE else step.fragment.kind
+            )
             written.setdefault(step.output, {})[writers[step.output]] = values[step.output]
-    if weights.checkpoint is None and config.chain is not None:
-        for fragment, step, tensor in _unread(modules, config, written, read):
-            inputs[fragment].append((tensor,))
-            with torch.inference_mode():
-                _widen(ranges, step.output, modules[fragment](tensor))
     if weights.checkpoint is None:  # whose network feeds each fragment one value
+        # What one op writes may be far from what others do, as negative values from those behind a ReLU.
+        for step in (step for one in modules if one != GLUE for step in possible_steps(one, config)):
+            for writer, tensor in written.get(step.inputs[0], {}).items():
+                if (writer, step.fragment) not in read:
+                    read.add((writer, step.fragment))
+                    inputs[step.fragment].append((tensor,))
+                    with torch.inference_mode():
+                        _widen(ranges, step.output, modules[step.fragment](tensor))
         ranges[IMAGE] = (-1.0, 1.0)
         _share(ranges, config)
     return Calibration(ranges=ranges, inputs={key: tuple(kept) for key, kept in inputs.items()})
-
-
-def _unread(
-    fragments: Iterable[Fragment],
-    config: SpaceConfig,
-    written: Mapping[str, Mapping[str, Tensor]],
-    read: set[tuple[str, Fragment]],
-) -> Iterator[tuple[Fragment, Step, Tensor]]:
-    """Yield an input of each fragment of a chain from each candidate before it of which it has none yet.
-
-    The values of one candidate may be far from those of others, as negative ones from those behind a ReLU.
-    """
-    for fragment in fragments:
-        for step in possible_steps(fragment, config):
-            for name, tensor in written.get(step.inputs[0], {}).items():
-                if (name, fragment) not in read:
-                    read.add((name, fragment))
-                    yield fragment, step, tensor
 
 
 def calibrated_steps(

@@ -18,7 +18,7 @@ from exporters.processes import ProcessEnded, give_back, take
 from exporters.weights import Weights
 from space import Architecture, SpaceConfig
 
-EXPORTER_VERSION = 6  # raise it whenever exported bytes change for the same converters
+EXPORTER_VERSION = 7  # raise it whenever exported bytes change for the same converters
 # Raise it whenever weights or modules of a user's are refused or exported otherwise: what is cached was checked then.
 CHECKS_VERSION = 5
 

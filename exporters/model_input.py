@@ -77,15 +77,16 @@ class FileFacts:
 
 
 def precision_of(
-    weights: Mapping[str, int], *, values: Iterable[str] = (), integer_values: bool, dynamic: bool
+    weights: Mapping[str, int], *, values: Iterable[str] = (), value_bits: int, dynamic: bool
 ) -> str:
     """Return a model's precision from the elements of its weights by type, as most of them are.
 
-    Integer weights make `int8` where the values between layers are integers too (`integer_values`), `int8-dynamic` where those
-    are quantized during a run (`dynamic`), else `int8-weights`; `int4` stands there where most integers have 4 bits. `unknown`
-    where most are of another type, as floats of 8 bits. Without weights the first float type of `values` counts.
+    Integer weights make `int8` where the values between layers are integers too, of `value_bits` 8, and `int16x8` of 16;
+    `int8-dynamic` where those are quantized during a run (`dynamic`), else, of `value_bits` 0, `int8-weights`. 4 stands for the
+    8 of weights where most integers have 4 bits. `unknown` where most are of another type, as floats of 8 bits. Without weights
+    the first float type of `values` counts.
 
-    >>> precision_of({"float32": 90, "int8": 10}, integer_values=True, dynamic=False)
+    >>> precision_of({"float32": 90, "int8": 10}, value_bits=8, dynamic=False)
     'fp32'
     """
     counts = Counter({dtype: count for dtype, count in weights.items() if dtype not in _NO_WEIGHTS})
@@ -97,5 +98,7 @@ def precision_of(
         return UNKNOWN
     if integers <= most:
         return FLOATS[dtype]
-    name = "int4" if 2 * (counts["int4"] + counts["uint4"]) > integers else "int8"
-    return f"{name}-dynamic" if dynamic else name if integer_values else f"{name}-weights"
+    bits = 4 if 2 * (counts["int4"] + counts["uint4"]) > integers else 8
+    if dynamic or not value_bits:
+        return f"int{bits}-{'dynamic' if dynamic else 'weights'}"
+    return f"int16x{bits}" if value_bits == 16 else f"int{bits}"

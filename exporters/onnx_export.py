@@ -285,7 +285,7 @@ def _free_batch(exported: onnx.ModelProto) -> None:
     for node in exported.graph.node:
         if node.op_type == "Reshape" and reads[node.input[1]] == 1 and node.input[1] in constants:
             before, after = sizes.get(node.input[0]), numpy_helper.to_array(constants[node.input[1]])
-            if before and before[0].dim_value == 1 and after[:1] == 1:
+            if before and before[0].dim_value == 1 and after.tolist()[:1] == [1]:
                 kept = np.concatenate([[0], after[1:]]).astype(np.int64)  # 0: as in what is read
                 constants[node.input[1]].CopyFrom(numpy_helper.from_array(kept))
 

@@ -148,7 +148,7 @@ def _tensors(path: Path, model: Any) -> Iterator[Any]:
 
 def _precision(path: Path, model: Any) -> str:
     """Return the precision of the weights and ops of a model's graph and functions, and of the graphs inside their nodes."""
-    weights, ops = Counter[str](), set[str]()
+    weights, values, ops = Counter[str](), Counter[str](), set[str]()
     for graph in _graphs(path, model):
         tensors = {one.name: one for one in getattr(graph, "initializer", ())}
         for node in graph.node:
@@ -159,18 +159,22 @@ def _precision(path: Path, model: Any) -> str:
         for node in graph.node:
             if _is_packed(node) and node.input[1] in counts:
                 counts[node.input[1]] = ("uint4", 2 * counts[node.input[1]][1])
-            elif (
-                node.op_type == "QuantizeLinear" and node.input[0] in counts
-            ):  # runtimes do so when they load it
+            elif node.op_type == "QuantizeLinear" and node.input and node.input[0] in counts:
+                # Runtimes do so when they load it.
                 counts[node.input[0]] = (_quantized(node, tensors), counts[node.input[0]][1])
             else:
                 ops.add(str(node.op_type))  # bytes where it is no UTF-8
+                if node.op_type == "QuantizeLinear":
+                    values[_quantized(node, tensors)] += 1
         for dtype, count in counts.values():
             weights[dtype] += count
+    value_bits = 8 if any(map(_QUANTIZED.fullmatch, ops)) else 0
+    if 2 * (values["int16"] + values["uint16"]) > values.total():
+        value_bits = 16
     return precision_of(
         weights,
         values=[_dtype(value.type.tensor_type.elem_type) for value in model.graph.input],
-        integer_values=any(map(_QUANTIZED.fullmatch, ops)),
+        value_bits=value_bits,
         dynamic=any(map(_DYNAMIC.fullmatch, ops)),
     )
 

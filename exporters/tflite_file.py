@@ -176,10 +176,11 @@ def _precision(model: Any, graph: Any, dtypes: dict[Any, str]) -> str:
             )
         else:
             values[dtype] += 1
-    integers = sum(values[dtype] for dtype in (*INTEGERS, "int16"))
-    is_integer = integers > sum(values[dtype] for dtype in FLOATS)
+    of_8, of_16 = sum(values[dtype] for dtype in INTEGERS), values["int16"]
+    is_integer = of_8 + of_16 > sum(values[dtype] for dtype in FLOATS)
+    value_bits = (16 if of_16 > of_8 else 8) if is_integer else 0
     most_common = [dtype for dtype, _ in values.most_common()]
-    return precision_of(weights, values=most_common, integer_values=is_integer, dynamic=False)
+    return precision_of(weights, values=most_common, value_bits=value_bits, dynamic=False)
 
 
 def _bounded(length: int) -> int:

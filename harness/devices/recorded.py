@@ -98,8 +98,8 @@ class RecordedLink:
 
     @property
     def was_probed_next(self) -> bool:
-        """Return whether the device was asked for its conditions next, once it was noted what is over."""
-        while (entry := self._peek()) is not None and entry.done is not None:
+        """Return whether the device was asked for its conditions next, once it was noted what is over or measured again."""
+        while (entry := self._peek()) is not None and (entry.done is not None or entry.again is not None):
             self._take()
         return entry is not None and entry.answer == "probe"
 

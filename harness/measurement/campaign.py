@@ -52,6 +52,7 @@ from harness.measurement.session_runner import (
     PlannedSession,
     Result,
     SessionRunner,
+    Withdrawn,
 )
 from harness.measurement.uploads import send_ahead
 from harness.measurement.workload import (
@@ -341,7 +342,9 @@ class _CampaignRun:
             self._report(Activity(text="asking for the core"))
             request = self._ask_for(use.configuration.cores, use.configuration.threads)
             remedy = "stop that program, or name free cores with --cores"
-            if not request:
+            if self._work.is_record:
+                remedy = "stop that program, and start the job there again"
+            elif not request:
                 remedy += (
                     f"; 'harness doctor --device {outcome.device}' says what lets harness get ahead of it"
                 )
@@ -512,11 +515,12 @@ class _CampaignRun:
     def _give_up(self, unit: PlannedSession, last: Failure) -> None:
         """Raise GivenUp; of a record note it alone, once: what the device measured all the same is there to be taken."""
         name = self._outcome.device
+        hint = (
+            "start the job there again" if self._work.is_record else f"see 'harness doctor --device {name}'"
+        )
         error = GivenUp(
             f"device {name!r}",
-            f"{FAILURES_IN_A_ROW} networks failed in a row in "
-            f"{unit.use.title}, the last with: {last.message}; "
-            f"see 'harness doctor --device {name}'",
+            f"{FAILURES_IN_A_ROW} networks failed in a row in {unit.use.title}, the last with: {last.message}; {hint}",
         )
         if not self._work.is_record:
             raise error
@@ -529,22 +533,25 @@ class _CampaignRun:
             self._store.add_session(session, again=self._work.is_record)
             self._stored[session.session_id] = False
 
-    def _withdraw(self, session: SessionRecord, why: str, failure: Failure | None) -> None:
-        """Set a stored session apart and keep the failure that it is, which is none of those in a row. Raises: StoreError."""
-        if session.session_id not in self._stored:  # no store could give it back: a failure already
-            return
-        try:
-            self._store.set_apart(session.session_id)
-        except StoreError as error:
-            raise StoreError(
-                f"{error}; session {session.session_id} of {session.architecture} was {why}: once that is mended, set it apart "
-                f"with 'harness store quarantine {session.session_id}'"
-            ) from error
-        self._outcome.measured -= self._stored[session.session_id]
-        if failure is not None:
-            self._store.add_failure(failure, again=self._work.is_record)
-            self._outcome.failures.append(failure)
-        self._note(f"{session.architecture} is set apart: {why}")
+    def _withdraw(self, sessions: Sequence[Withdrawn]) -> None:
+        """Set stored sessions apart and keep the failures that they are, which are none of those in a row. Raises: StoreError."""
+        # One that no store could give back is a failure already.
+        left = [one for one in sessions if one[0].session_id in self._stored]
+        for place, (session, why, failure) in enumerate(left):
+            try:
+                self._store.set_apart(session.session_id)
+                if failure is not None:
+                    self._store.add_failure(failure, again=self._work.is_record)
+            except StoreError as error:
+                ids = " ".join(one.session_id for one, _, _ in left[place:])
+                raise StoreError(
+                    f"{error}; {session.architecture}: {why}: once the store is mended, set apart what its worker measured with "
+                    f"'harness store quarantine {ids}'"
+                ) from error
+            self._outcome.measured -= self._stored[session.session_id]
+            if failure is not None:
+                self._outcome.failures.append(failure)
+            self._note(f"{session.architecture} is set apart: {why}")
 
     def _take(self, unit: PlannedSession, result: Result) -> None:
         """Store a result, then count and report it."""

@@ -399,6 +399,7 @@ def _read_visit(
             set_aside=source.set_aside,
             begin=lambda units: link.enter(source.batch_of(units[0]).number),
             can_ask=lambda: link.was_probed_next,
+            again="pack another job",
         )
         given = job.get("provider_options", {})
         device = Device(name=outcome.device, transport=PACKED, provider_options=given)

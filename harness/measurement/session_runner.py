@@ -58,6 +58,9 @@ class FalseOutput(Exception):
 
 Result = SessionRecord | Failure
 Told = tuple[PlannedSession, SessionRecord, Mapping[str, Any]]  # with the last event of the session
+Withdrawn = tuple[
+    SessionRecord, str, Failure | None
+]  # with the reason, and the failure that it is instead, if any
 Take = Callable[[PlannedSession, Result], None]
 
 
@@ -93,7 +96,7 @@ class Circumstances:
 
     `session_id`: of a unit at an attempt; `process_id`: of a worker. `set_aside` returns a session that is measured again as it
     is kept, by its purpose; None of one that is not. `begin` is told which units come next. `can_ask`: whether the device can be
-    asked for its conditions now.
+    asked for its conditions now. `again`: how its user has sessions measured anew.
     """
 
     session_id: Callable[[PlannedSession, int], str] = lambda unit, attempt: str(uuid.uuid4())
@@ -105,6 +108,7 @@ class Circumstances:
     )
     begin: Callable[[Sequence[PlannedSession]], None] = lambda units: None
     can_ask: Callable[[], bool] = lambda: True
+    again: str = "give the same command again"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -112,8 +116,8 @@ class SessionRunner:
     """Runner of one campaign's sessions.
 
     `gate` and `core_gate` are what each worker passes; `request`: how its cores are asked for, empty for not; `expected` holds
-    outputs by `Model.key`; `keep` stores a session that was throttled or contended and is measured again; `withdraw` takes one
-    that was handed on back, and is told why, and which failure it is instead, if any.
+    outputs by `Model.key`; `keep` stores a session that was throttled or contended and is measured again; `withdraw` takes back
+    those of a worker that were handed on.
     """
 
     link: Link
@@ -124,7 +128,7 @@ class SessionRunner:
     request: str
     expected: Mapping[tuple[str, str, str, int], tuple[float, ...]]
     keep: Callable[[SessionRecord], None]
-    withdraw: Callable[[SessionRecord, str, Failure | None], None]
+    withdraw: Callable[[Sequence[Withdrawn]], None]
     on_progress: OnProgress
     cancel: threading.Event
     circumstances: Circumstances = field(default_factory=Circumstances)
@@ -242,7 +246,12 @@ class SessionRunner:
             builder, job = self._prepare_blocks(unit, plan, sensor)
             answer = self.link.client.run_blocks(job, self._watcher(unit, builder))
             after = answer.get("conditions_after", NOTHING)
-            if after and unit.purpose == "energy" and (changed := self._changes(unit, after, builder.began)):
+            is_told = bool(after and builder.began)
+            if (
+                unit.purpose == "energy"
+                and is_told
+                and (changed := self._changes(unit, after, builder.began))
+            ):
                 return None, self._changed(unit, changed)
         except Cancelled:
             if builder is None or not builder.has_runs:
@@ -466,18 +475,19 @@ class SessionRunner:
     def _withdraw_changed(self, conditions: Mapping[str, Any]) -> None:
         """Withdraw the sessions of a worker under which somebody changed the device: nobody knows which were before that."""
         told, self._told = self._told, []
+        found = list[Withdrawn]()
         for unit, session, event in told:
             if changed := changes(unit.use, self.link.hello, conditions, event):
                 failure = self._changed(unit, changed)
-                self.withdraw(session, failure.message, failure)
+                found.append((session, failure.message, failure))
+        self.withdraw(found)
 
     def _doubt(self, why: str) -> None:
         """Withdraw the sessions of a worker that nobody can ask after any more, unless their samples tell how it was set."""
         told, self._told = self._told, []
-        for _, session, _ in told:
-            if not stayed_as_set(session):
-                unknown = "whether the device was still set as the campaign found it is not known"
-                self.withdraw(session, f"{unknown} ({why}); measure it again", None)
+        unknown = "whether the device was still set as the campaign found it is not known"
+        reason = f"{unknown} ({why}); {self.circumstances.again}"
+        self.withdraw([(session, reason, None) for _, session, _ in told if not stayed_as_set(session)])
 
     def _take_event(
         self,
@@ -523,8 +533,8 @@ class SessionRunner:
 
     def _changed(self, unit: PlannedSession, changed: str) -> Failure:
         message = (
-            f"measured with {changed} as when the campaign began; such times are "
-            "not merged: set it back, or give the same command again to measure as it is now"
+            f"measured with {changed} as when the campaign began; such times are not merged: {self.circumstances.again}, once "
+            "it is set back or to measure it as it is now"
         )
         return self.failure(unit, "conditions-changed", message)
 

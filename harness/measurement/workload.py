@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from device_agents.choices import version_name
 from device_agents.names import may_use_gpu
 from device_agents.pacing import Durations, Pace
-from device_agents.throttling import clock_tier, throttle_signs
+from device_agents.throttling import clock_tier, heeded, throttle_signs
 from harness.devices.conditions import LIMITED, LOCKED, environment_line, hardware_name
 from harness.devices.config import DEFAULT_PRECISION, Device, Format, Precision
 from harness.devices.provider_options import options_line
@@ -246,13 +246,13 @@ def changes(
         ("version", version_name(found), configuration.runtime_version),
         ("provider", found["provider"], configuration.provider),
     ]
+    has_gpu = configuration.uses_gpu
     # A device that holds itself back has other limits, and its session is measured again.
-    is_free = not throttle_signs(conditions)
+    is_free = not throttle_signs(heeded(conditions, has_gpu))
     if is_free:
         pairs.append(("clock tier", clock_tier(conditions, cores), configuration.clock_tier))
     if use.machine_id and conditions.get("machine_id"):
         pairs.append(("machine", conditions["machine_id"], use.machine_id))
-    has_gpu = configuration.uses_gpu
     unread = conditions.get("probe_errors", {})
     if "cpu_model" in conditions and "gpus" not in unread:
         pairs.append(("hardware", hardware_name(hello, conditions, has_gpu), configuration.hardware))

@@ -116,7 +116,7 @@ def join(
                 f"latencies: {type(one).__name__} is no latencies of every network; give tables of harness.predict, or "
                 "blox-bench files"
             )
-        if isinstance(one, str) and not Path(one).suffix and not Path(one).exists():
+        if isinstance(one, str) and one == Path(one).stem and not Path(one).exists():
             raise ConfigError(
                 f"latencies: there is no file {one!r}; of a device give harness.predict(store, device={one!r})"
             )
@@ -199,8 +199,8 @@ def build_table(
     Raises: ConfigError, naming what is missing and what to type.
     """
     files = latency_files(latencies.files, allow_pickle=latencies.allow_pickle)
-    fitting = _fitting_spaces(accuracies, [*files.values()])
-    if len(fitting) == 1 and not latencies.choice.space:
+    fitting, named = _fitting_spaces(accuracies, [*files.values()]), latencies.choice.space
+    if len(fitting) == 1 and not named:
         latencies = replace(latencies, choice=replace(latencies.choice, space=fitting[0].name))
     stored = [name for name in costs if name not in files]
     config = query_space(store, stored, latencies, fitting)
@@ -213,7 +213,7 @@ def build_table(
         notes += _left_out(left_out)
         return SearchTable(table=table, provenance=provenance, notes=tuple(notes))
     check_enumerable(config, TABLE, WITHOUT_TABLE)
-    with other_spaces_told(store, config.name, latencies.space):
+    with other_spaces_told(store, config.name, named):
         found = load(accuracies, config)
     joined = _joined(config, found, *cost_columns(store, config, costs, latencies, log))
     return replace(joined, notes=(*joined.notes, *_left_out(left_out)))

@@ -24,7 +24,6 @@ import sqlalchemy as sa
 
 from harness.devices.transports.tcp import resolve_within
 from harness.errors import StoreError
-from harness.store.tables import METADATA
 from space.system_errors import remedy_for
 from space.user_paths import expand_user
 
@@ -324,7 +323,7 @@ def _copy_rows(source: sa.Connection, version: str | None, folder: Path) -> Path
         found = sa.MetaData()
         found.reflect(target)
         for table in found.sorted_tables:
-            if table.name not in METADATA.tables:  # alembic's own
+            if table.name == "alembic_version":  # has its row already
                 continue
             rows = source.execution_options(yield_per=_ROWS_AT_ONCE).execute(sa.select(table))
             for batch in rows.mappings().partitions():

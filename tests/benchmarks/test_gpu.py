@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from rigs.software_gpu import software_gpu
 
+from device_agents.facts import Absent
+
 ROOT = Path(__file__).parents[2]
 CHECKS = """
 import os
@@ -188,6 +190,17 @@ def test_a_provider_that_is_absent_is_named_with_what_installs_it(checks: Any) -
         checks.NotThere, match=r"TensorrtExecutionProvider is absent: .* pip install tensorrt"
     ):
         checks.check_tensorrt(argparse.Namespace(device="cuda"))
+
+
+def test_without_a_sensor_of_the_gpu_the_reason_is_named(
+    checks: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_gpu(_: int) -> None:
+        raise Absent("NVML: made up to be absent")
+
+    monkeypatch.setattr("device_agents.nvidia.open_gpu", open_gpu)
+    with pytest.raises(checks.NotThere, match="NVML: made up"):
+        checks.check_energy(argparse.Namespace())
 
 
 @pytest.fixture

@@ -47,5 +47,5 @@ def test_a_benchmark_imports_what_is_there(path: Path) -> None:
 
 
 def test_a_name_or_module_that_is_gone_is_found() -> None:
-    lines = "def late():\n    from exporters import Recipe, link\n    from harness.gone import Store\n"
+    lines = "def late():\n    from exporters import Recipe, standalone\n    from harness.gone import Store\n"
     assert list(missing(lines)) == ["exporters.Recipe", "harness.gone.Store"]

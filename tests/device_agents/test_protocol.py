@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import pytest
 from rigs.agent_client import Client, frame, sha256
 
 from device_agents import PROTOCOL
+from device_agents import agent as agent_module
 from device_agents.agent import Agent
 from device_agents.fields import Fields
+from device_agents.frames import FrameReader, FrameWriter
 from device_agents.parts_cache import PartsCache
 from device_agents.refusal import Refusal
 
@@ -158,6 +161,17 @@ def test_the_device_lock_names_who_holds_it_and_ends_with_its_agent(agent, tmp_p
         first.process.kill()
         first.process.wait(10)
         assert second.ask("lock", owner="grace")["type"] == "result"
+
+
+def test_an_agent_that_nobody_asks_any_more_ends_though_its_input_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(agent_module, "PATIENCE_S", 0.1)
+    cache = PartsCache(tmp_path, 1 << 20)
+    (asked, _), (_, answers) = os.pipe(), os.pipe()
+    one = Agent(tmp_path, cache, tmp_path / "agent.pyz", "digest", FrameReader(asked), FrameWriter(answers))
+    serving = threading.Thread(target=one.serve, daemon=True)
+    serving.start()
+    serving.join(10)
+    assert not serving.is_alive()
 
 
 def test_an_agent_holds_its_lock_across_its_workers(agent, tmp_path, models):

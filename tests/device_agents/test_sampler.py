@@ -300,3 +300,16 @@ def test_a_source_that_fails_now_and_then_is_absent_then(tmp_path):
         (tmp_path / "zone").write_text("41")
         assert sampler.step(2)["temps_c"] == {"zone": 41}
     sampler.close()
+
+
+def test_of_two_files_on_boosted_clocks_a_sample_tells_what_the_conditions_tell(tmp_path: Path) -> None:
+    for file, text in (("cpufreq/boost", "1"), ("intel_pstate/no_turbo", "1")):
+        path = tmp_path / "sys/devices/system/cpu" / file
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    sampler = Sampler(Probes(tmp_path).sources([]), [], 0.0)
+    with selectors.DefaultSelector() as selector:
+        sampler.open(0.0, selector)
+        sample = sampler.look()
+        sampler.close()
+    assert sample["boost"] is Probes(tmp_path).conditions([])["boost"] is False

@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from rigs.model_runs import run_model
 from rigs.no_plain_files import KINDS, no_plain_file
 from rigs.whole_networks import convert_networks
+from torch import nn
 
 from exporters import ConversionError, FragmentLibrary, Weights
+from exporters import calibration as calibration_module
 from exporters import calibration_images as images_module
 from exporters.calibration import calibrate
 from exporters.calibration_images import named_images, save_images
-from exporters.networks import torch_network
-from space import TINY, Architecture
+from exporters.fragments import GLUE, Fragment, all_fragments, possible_steps, value_shape
+from exporters.networks import fragment_module, torch_network
+from space import BLOX, DEEP, TINY, Architecture, SpaceConfig
 from space.networks import build_network
 from space.segments import Segment
 
@@ -150,6 +153,39 @@ def test_images_that_changed_after_they_were_named_are_refused(tmp_path: Path) -
     save_images(tmp_path / "images.npz", some_images(seed=1))
     with pytest.raises(ConversionError, match="changed since they were named"):
         calibrate(TINY, weights)
+
+
+class Level(nn.Module):
+    """A fragment that writes one number everywhere: of its op 1, 2 or 3, ten times that of an op1, else 1000."""
+
+    def __init__(self, fragment: Fragment, config: SpaceConfig) -> None:
+        super().__init__()
+        place = 10 if fragment.slot else 1
+        level = 1000 if fragment.op is None else place * (1 + config.ops.index(fragment.op))
+        output = possible_steps(fragment, config)[0].output
+        self.written = torch.full(value_shape(output, config), float(level))
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.written
+
+
+@pytest.mark.parametrize("config", [TINY, BLOX, DEEP], ids=lambda config: config.name)
+def test_a_fragment_is_calibrated_on_what_each_op_and_sum_before_it_writes(
+    config: SpaceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def module(fragment: Fragment, config: SpaceConfig, weights: Weights) -> nn.Module:
+        return fragment_module(fragment, config, weights) if fragment == GLUE else Level(fragment, config)
+
+    monkeypatch.setattr(calibration_module, "fragment_module", module)
+    inputs = calibrate.__wrapped__(config, Weights.seeded(0)).inputs
+    for fragment in all_fragments(config):
+        levels = {int(given[0].flatten()[0]) for given in inputs.get(fragment, ())}
+        if fragment.slot == 1:
+            assert levels == {1000, 1, 2, 3, 1001, 1002, 1003}, str(fragment)
+        elif fragment.kind == "reduction":  # of sums those of the ops that stood together in some network
+            sums = levels - {10, 20, 30}
+            assert levels > sums and len(levels - sums) == 3, str(fragment)
+            assert {level // 10 for level in sums} == {level % 10 for level in sums} == {1, 2, 3}
 
 
 def test_ranges_are_those_of_the_network_on_its_images(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from device_agents.locks import MachineLock
 from device_agents.refusal import Refusal
 
-MODES = {0: "15W", 1: "7W", 2: "MAXN_SUPER", 3: "REBOOTS"}
 SHOW = """SOC family:tegra234  Machine:NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super
 Online CPUs: 0-5
 cpu0:  Online=1 Governor=schedutil MinFreq=$(cat "$S/min") MaxFreq=1728000 CurrentFreq=1728000 IdleStates: WFI=1 c7=1

@@ -173,7 +173,7 @@ class AdbServer:
         """Pull the cable: adb sees no phone, forwardings and what goes through them end."""
         self.phones = []
         for listener in self.forwards.values():
-            listener.close()
+            _shut(listener)
         self.forwards.clear()
         for connection in list(self._open):
             with contextlib.suppress(OSError):
@@ -183,7 +183,7 @@ class AdbServer:
         """End the server and what it started on the phones."""
         phones = self.phones
         self.unplug()
-        self._listener.close()
+        _shut(self._listener)
         for phone in phones:
             phone.end_processes()
 

@@ -21,6 +21,7 @@ from search.training.own_data.folders import ALL, PARTS
 from space.array_files import read_arrays
 from space.atomic_files import write_file
 from space.errors import ConfigError, shown
+from space.text import counted
 
 MAX_FILE_BYTES = 8 << 30
 CLASSES = "classes"
@@ -83,7 +84,8 @@ def checked_classes(found: object, parts: Mapping[str, Images], what: str) -> tu
         raise ConfigError(f"{what}: the class {wrong!r} cannot be shown; rename it")
     if len(names) < 2 or highest >= len(names):
         raise ConfigError(
-            f"{what}: labels are up to {highest}, and the classes are {len(names)}; a task has two or more, numbered from 0"
+            f"{what}: labels are up to {highest}, of {counted(len(names), 'class', 'classes')}; a task has two or more, "
+            "numbered from 0"
         )
     return names
 

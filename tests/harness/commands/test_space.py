@@ -17,6 +17,7 @@ from rigs.commands import refused, run
 from rigs.short_campaigns import ONNX, any_core
 from rigs.watcher import Watcher
 
+import harness
 from harness.devices.config import Device, LocalDevice
 from harness.measurement.campaign import Outcome, run_campaign
 from harness.models.exported import ExportedModels
@@ -26,6 +27,7 @@ from harness.store.configurations import measure_command
 from harness.store.latencies import latencies
 from space import BLOX, MINI, TINY, Architecture, SpaceConfig
 from space.dataset import Dataset, write_dataset
+from space.errors import ConfigError
 from space.networks import build_network
 from space.selection import select_models
 
@@ -60,6 +62,9 @@ def test_without_a_space_blox_is_meant_of_several_and_never_merged_with_another(
         refused(run(store, *command, "-d", "made-up"), "networks of another space need --space tiny")
         done = run(store, *command, "-d", "made-up", "--space", "tiny")
         assert done.status == 0, done.stderr
+    with Store(str(store)) as opened, pytest.raises(ConfigError, match="conv/bconv") as caught:
+        harness.search_store(opened, own, device="made-up", space="blox")
+    assert "another space" not in str(caught.value), "it is named"
 
 
 def test_configurations_of_two_other_spaces_are_told_apart(tmp_path: Path) -> None:

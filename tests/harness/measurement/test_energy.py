@@ -172,6 +172,13 @@ def test_a_sensor_that_fell_silent_tells_no_energy_and_the_network_is_measured_a
     assert row.energy is not None and row.energy.total.value == pytest.approx(8.0, rel=0.01)
 
 
+def test_an_agent_that_tells_of_no_blocks_is_not_believed(store: Store) -> None:
+    link = with_sensor()
+    link.run_blocks = lambda job, on_event: {"blocks": 0, "conditions_after": COOL}  # type: ignore[method-assign]
+    (failure,) = run_scripted(link, store, energy=True).failures
+    assert failure.kind == "bad-result" and "0 blocks were told" in failure.message
+
+
 def test_energy_under_which_somebody_changed_the_device_is_none_of_the_network(store: Store) -> None:
     set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
     link = with_sensor()

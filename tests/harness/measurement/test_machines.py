@@ -10,7 +10,7 @@ from rigs.scripted_link import COOL, Run, ScriptedLink, ScriptedSource, StubEven
 from rigs.watcher import Watcher
 
 from device_agents.attempts import FAILURES_IN_A_ROW
-from harness.errors import AgentError, BadResult, Cancelled, DeviceError, LinkError
+from harness.errors import AgentError, BadResult, Cancelled, DeviceError, LinkError, StoreError
 from harness.store import Store
 from harness.store.latencies import latencies
 from harness.store.maintenance import list_sessions, quarantine
@@ -175,6 +175,22 @@ def test_all_networks_of_such_a_worker_are_set_apart_however_many_and_none_is_co
     assert [one.quarantined for one in list_sessions(store, Selection())] == [True] * len(outcome.failures)
 
 
+def test_where_no_store_sets_them_apart_the_message_names_all_sessions_of_such_a_worker(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(session_id: str) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(store, "set_apart", full)
+    set_to, after = (COOL | {"power_mode": mode} for mode in ("15W", "MAXN"))
+    link = ScriptedLink(runs=[Run(after=after)], probes=[set_to])
+    link.conditions = set_to
+    error = str(run_scripted(link, store, ScriptedSource((1, 2, 3)), at_once=3).error)
+    ids = [one.id for one in list_sessions(store, Selection())]
+    assert error.startswith("the disk is full; ") and len(ids) == 3
+    assert sorted(error.partition("quarantine ")[2].rstrip("'").split()) == sorted(ids)
+
+
 MODES = [COOL | {"power_mode": mode} for mode in ("15W", "MAXN")]
 
 
@@ -244,3 +260,11 @@ def test_a_power_mode_that_is_changed_while_the_device_holds_itself_back_is_a_ch
     link = broken_off(Run(after=MODES[1] | {"throttled": 0x4}))
     outcome = run_scripted(link, store)
     assert (outcome.measured, [one.kind for one in outcome.failures]) == (0, ["conditions-changed"])
+
+
+def test_a_gpu_that_holds_itself_back_hides_no_change_from_sessions_on_the_cores(store: Store) -> None:
+    link = locked_at(900_000)
+    power_cap = {"gpus": [{"name": "Made Up GPU", "reasons": 0x4}]}
+    link._runs = [Run(after=locked_at(1_200_000).conditions | power_cap)]
+    (failure,) = run_scripted(link, store).failures
+    assert failure.kind == "conditions-changed" and "locked_khz#1200000" in failure.message

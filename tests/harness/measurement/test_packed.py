@@ -245,6 +245,7 @@ def test_a_device_that_was_changed_under_a_worker_is_told_at_each_import(
     for _ in range(2):
         outcome = take(path, store)
         assert [one.kind for one in outcome.failures] == ["conditions-changed"] * 2
+        assert all("pack another job, once it is set back" in one.message for one in outcome.failures)
         assert (outcome.measured, outcome.reused) == (0, 0)
         assert len(store.failures()) == 2 and sessions(store) == []
 
@@ -800,6 +801,7 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
             assert len({one.process for one in kept}) == 2
 
 
+@pytest.mark.parametrize("again", [False, True])
 @pytest.mark.parametrize(
     ("asked", "kept", "failed"),
     [
@@ -809,8 +811,16 @@ def test_a_session_that_was_disturbed_is_measured_again_as_often_as_in_a_campaig
     ],
 )
 def test_sessions_of_a_worker_that_broke_off_are_held_against_what_the_device_was_asked_next(
-    ran: Ran, store: Store, tmp_path: Path, asked: dict[str, Any] | None, kept: int, failed: list[str]
+    ran: Ran,
+    store: Store,
+    tmp_path: Path,
+    asked: dict[str, Any] | None,
+    kept: int,
+    failed: list[str],
+    again: bool,
 ) -> None:
+    """again: whether others of the worker are measured again before that."""
+
     def break_off(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for said in (line["said"] for line in lines if "conditions" in line.get("said", {})):
             said["conditions"] |= {"power_mode": "15W"}  # which no file tells, so that no sample does
@@ -821,7 +831,8 @@ def test_sessions_of_a_worker_that_broke_off_are_held_against_what_the_device_wa
         conditions = probe["said"]["conditions"] | (asked or {})
         told = [] if asked is None else [probe | {"said": probe["said"] | {"conditions": conditions}}]
         failed = [line for line in lines if "done" in line][1]
-        then = (killed, failed, *told, {"end": True})
+        repeated = [{"again": [failed["done"][2]]}] if again else []
+        then = (killed, failed, *repeated, *told, {"end": True})
         return [*lines[:end], *(one | {"at": lines[end]["at"]} for one in then)]
 
     outcome = take(changed(ran, tmp_path / "killed.zip", break_off), store)

@@ -375,6 +375,39 @@ def test_a_tflite_file_tells_inputs_and_precision(tmp_path: Path) -> None:
     assert joined(file) == file.path.read_bytes()
 
 
+@pytest.mark.converter
+@pytest.mark.filterwarnings("ignore:.*experimental_preserve_all_tensors")
+@pytest.mark.parametrize(
+    ("recipe", "precision"),
+    [
+        ("static_wi8_ai8", "int8"),
+        ("static_wi8_ai16", "int16x8"),
+        ("dynamic_wi4_afp32", "int4-weights"),
+        ("weight_only_wi8_afp32", "int8-weights"),
+    ],
+)
+def test_a_quantized_tflite_file_tells_the_bits_of_weights_and_of_values(
+    tmp_path: Path, recipe: str, precision: str
+) -> None:
+    from litert_quantizer import quantizer
+    from litert_quantizer import recipe as recipes
+
+    from exporters.tflite_quantization import observed_ranges
+
+    model = save_tflite(tmp_path / "a.tflite").read_bytes()
+    ranges = observed_ranges(model, [[np.ones((1, 16, 16, 3), np.float32)]]) | {"image": (-1, 1)}
+    statistics = {
+        name: {"min": np.array(low, np.float32), "max": np.array(high, np.float32)}
+        for name, (low, high) in ranges.items()
+    }
+    made = quantizer.Quantizer(model, getattr(recipes, recipe)())
+    quantized_model = made.quantize(
+        statistics if "static" in recipe else None, enable_progress_report=False
+    ).quantized_model
+    (tmp_path / "b.tflite").write_bytes(quantized_model)
+    assert opened(tmp_path / "b.tflite").precision == precision
+
+
 def quantized() -> Any:
     from onnx import TensorProto, helper
 
@@ -398,6 +431,10 @@ def test_precision_is_that_of_most_weights(tmp_path: Path) -> None:
     assert opened(save(quantized(), tmp_path / "qdq.onnx")).precision == "int8"
     from onnx import TensorProto, helper
 
+    of_16_bits = quantized()
+    of_16_bits.graph.node[1].input[2] = of_16_bits.graph.node[0].input[2] = "z16"
+    of_16_bits.graph.initializer.append(helper.make_tensor("z16", TensorProto.UINT16, (), [0]))
+    assert opened(save(of_16_bits, tmp_path / "int16.onnx")).precision == "int16x8"
     of_4_bits = quantized()
     (weights,) = [one for one in of_4_bits.graph.initializer if one.name == "w"]
     weights.CopyFrom(helper.make_tensor("w", TensorProto.INT4, (8, 8), [1] * 64))
@@ -483,10 +520,19 @@ def recurrent() -> Any:
     return onnx_model([node], *ends, weights, domains=["com.microsoft"])
 
 
+def quantizing_nothing() -> Any:
+    from onnx import helper
+
+    model = dense()
+    model.graph.node.append(helper.make_node("QuantizeLinear", [], ["q"]))
+    return model
+
+
 @pytest.mark.parametrize(
     ("model", "precision"),
     [
         (quantized_when_loaded, "int8"),
+        (quantizing_nothing, "fp32"),
         (of_8_bit_floats, "unknown"),
         (in_a_branch, "fp16"),
         (recurrent, "int8-dynamic"),

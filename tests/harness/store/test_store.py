@@ -602,6 +602,8 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_and_level
         "measured_utc": "2024",
     }
     insert(path, "reference_latencies", old)
+    with Store(str(path), read_only=True, log=lambda _: None) as reader:
+        of_reader = reader.reference_levels(CONFIGURATION), reader.reference_latency(CONFIGURATION)
     told = list[str]()
     store = Store(str(path), log=told.append)
     assert store.sessions(CONFIGURATION) == [network]
@@ -613,6 +615,7 @@ def test_a_store_of_the_first_schema_is_migrated_with_its_calibrations_and_level
     assert [one.latency_ns for one in store.reference_levels(CONFIGURATION)] == levels_ns
     latency = store.reference_latency(CONFIGURATION)
     assert latency is not None and latency.sessions == 2 and latency.sd is not None
+    assert of_reader == (store.reference_levels(CONFIGURATION), latency)
     assert "reference_latencies" not in sa.inspect(store.engine).get_table_names()
     assert [one.id for one in check_store(store).troubles] == [damaged.session_id], (
         "the levels are those of the raw times"

@@ -172,5 +172,5 @@ def test_headers_that_promise_too_much_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_one_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a proxy's batch of 1 images"):
+    with pytest.raises(ConfigError, match="a proxy's batch of 1 image is"):
         load_batch("", MINI, count=1)

@@ -22,8 +22,14 @@ def upgrade() -> None:
 
     connection = op.get_bind()
 
-    def row(table: str, key: object) -> Any:
-        found = connection.execute(sa.text(f"SELECT * FROM {table} WHERE id = :id"), {"id": key}).mappings()
+    known = sa.MetaData()
+    known.reflect(
+        connection, only=["sessions", "configurations"]
+    )  # with types: raw times are bytes in every driver
+
+    def row(name: str, key: object) -> Any:
+        table = known.tables[name]
+        found = connection.execute(sa.select(table).where(table.c.id == key)).mappings()
         return defaultdict(lambda: None, found.one())  # columns of later schemas are NULL
 
     of_before = sa.text(

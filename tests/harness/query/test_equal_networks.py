@@ -78,7 +78,7 @@ def test_a_search_finds_a_network_of_several_names_once(tmp_path: Path) -> None:
     assert len(answer) == answer.answer.standings[0].met == distinct
     assert len({row["graph_hash"] for row in answer}) == distinct
     assert table.notes == (
-        f"{len(config) - distinct} of {len(config)} names are of networks that have an earlier one, by which they are found",
+        f"{len(config) - distinct} of {len(config)} names are of networks that have an earlier one, by which each is found",
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.output.campaigns import print_outcome
 from harness.output.layout import PrintedTable
-from harness.output.search_text import part_of_front, within_text
+from harness.output.search_text import none_within_text, part_of_front, within_text
 from harness.output.tables import interval_text, ms_text, print_json, print_table, write_csv
 from harness.output.terminal import echo
 from harness.prediction.provenance import provenance_document
@@ -46,7 +46,7 @@ def _verdict(answer: ObjectiveAnswer, verified: frozenset[int]) -> str:
     inside = sum(map(answer.is_within, verified))
     text = within_text(inside, len(verified))
     if not inside:
-        return f"{text}: run the same command again to continue; unverified ones:"
+        return none_within_text(len(verified))
     best = answer.score(answer.indices[0])
     if above := sum(answer.score(index) > best for index in answer.within):
         return (

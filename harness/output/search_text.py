@@ -161,10 +161,7 @@ def _print_doubted(table: NetworkTable, answer: Answer, ranked: IndexArray) -> N
 def _verdict(answer: Answer, accuracy: FloatArray, verified: frozenset[int], ranked: IndexArray) -> str:
     """Return the verdict of the finalists' measurements on the answer."""
     if not verified.intersection(answer.ranked.tolist()):
-        return (
-            f"none of {counted(len(verified), 'network')} measured now is within the limits: run the same command again to "
-            "continue; unverified ones:"
-        )
+        return none_within_text(len(verified))
     above = int((accuracy[answer.ranked] > accuracy[ranked[0]]).sum())
     text = within_text(len(ranked), len(verified))
     if above:
@@ -178,6 +175,13 @@ def _verdict(answer: Answer, accuracy: FloatArray, verified: frozenset[int], ran
 def within_text(inside: int, count: int) -> str:
     """Return how many of the networks measured now are within the limits."""
     return f"{inside} of {counted(count, 'network')} measured now {agreeing(inside, 'is', 'are')} within the limits"
+
+
+def none_within_text(count: int) -> str:
+    """Return that none of the networks measured now is within the limits, or that none was measured well enough to tell."""
+    none = f"none of {counted(count, 'network')} measured now is within the limits"
+    what = none if count else "no finalist was measured well enough"
+    return f"{what}: run the same command again to continue; unverified ones:"
 
 
 def part_of_front(count: int, cost: str) -> str:

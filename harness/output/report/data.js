@@ -56,7 +56,7 @@ function scaleOf(cost) {
   return { scale: 1, sign: cost.unit };
 }
 
-// Return a network's canonical index as text. Of a space too large to list the page has some networks, a row each.
+// Return a network's canonical index as text. Of a space too large to list, or of several names a network, the page has some rows.
 function networkIndex(space, row) {
   return space.indices ? space.indices[row] : String(row);
 }
@@ -64,7 +64,7 @@ function networkIndex(space, row) {
 // Return a network's text: its blocks from the first choice on, whose digit of the index changes fastest.
 function networkText(space, row) {
   if (space.names) return space.names[row];
-  let rest = row;
+  let rest = Number(networkIndex(space, row));
   const blocks = space.choices.map((places) => {
     const block = space.blocks[places[rest % places.length]];
     rest = Math.floor(rest / places.length);

@@ -23,7 +23,7 @@ from harness.devices.config import Device
 from harness.output.plots.front import front_picture
 from harness.output.plots.pictures import check_pictures, write_picture
 from harness.output.report.conditions import command_line, condition_lines, query_options
-from harness.output.report.payload import Report, build_payload
+from harness.output.report.payload import Report, build_payload, each_once
 from harness.query.from_store import Limits, query_of
 from harness.query.join import GivenAccuracies
 from harness.query.query import Query, newest_runs
@@ -138,7 +138,9 @@ def write_report(
     page = build_page(made).encode()
     write_file(output, page)
     known = "" if table.indices is None else f" known of {len(table.config):,}"
-    log(f"{output}: {len(table):,}{known} networks, {', '.join(table.costs)}, {len(page) / _MB:.1f} MB")
+    log(
+        f"{output}: {len(each_once(table)):,}{known} networks, {', '.join(table.costs)}, {len(page) / _MB:.1f} MB"
+    )
     if figure is not None:
         write_picture(figure, front_picture(table, limits, confident=query.confident, title=made.title))
 

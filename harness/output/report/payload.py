@@ -11,7 +11,7 @@ import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,18 @@ from numpy.typing import NDArray
 from harness.output.plots.front import accuracy_axis, cost_axis
 from search.table.answers import seeds_factor
 from space import Architecture
+from space.hash_table import is_first
 
 if TYPE_CHECKING:
     from search.table import Cost, NetworkTable
     from space.accuracies import Accuracies
 
+    Part = TypeVar("Part", Accuracies, Cost)
+
 Json = dict[str, object]
 GRADES = ("", "A", "B", "C", "D")  # the code of a grade is its place
 LATENCY_UNIT = "ms"
+_COLUMNS = ("values", "seed_counts", "low", "high", "measured", "supported", "grades")
 _CODES = {"codes8": "<u1", "codes16": "<u2"}
 
 
@@ -53,8 +57,8 @@ class Report:
 
 def build_payload(report: Report) -> Json:
     """Return the page's data as JSON-ready values."""
-    table = report.table
-    axes = _axes(table.costs)
+    table = each_once(report.table)
+    axes, rows = _axes(table.costs), None if table.indices is None else table.indices.tolist()
     return {
         "title": report.title,
         "made_utc": report.made_utc,
@@ -66,10 +70,10 @@ def build_payload(report: Report) -> Json:
             "size": f"{len(table.config):,}",
             "blocks": [str(block) for block in table.config.blocks],
             "choices": table.config.choices,
-            "indices": None if table.indices is None else [str(index) for index in table.indices.tolist()],
+            "indices": None if rows is None else [str(index) for index in rows],
             "names": None
-            if table.indices is None
-            else [str(Architecture.from_index(index, table.config)) for index in table.indices.tolist()],
+            if rows is None or report.table.indices is None
+            else [str(Architecture.from_index(index, table.config)) for index in rows],
         },
         "accuracy": _accuracy(table.accuracy)
         | {
@@ -95,6 +99,27 @@ def build_payload(report: Report) -> Json:
         "notes": list(report.notes),
         "versions": [list(pair) for pair in report.versions],
     }
+
+
+def each_once(table: NetworkTable) -> NetworkTable:
+    """Return a table without further names of networks that have an earlier one: a page counts rows."""
+    if table.indices is not None or (distinct := is_first(table.config)).all():
+        return table
+
+    def cut(one: Part) -> Part:
+        columns = {name: getattr(one, name) for name in _COLUMNS if hasattr(one, name)}
+        kept: dict[str, Any] = {
+            name: column[distinct] for name, column in columns.items() if column is not None
+        }
+        return replace(one, **kept)
+
+    return replace(
+        table,
+        indices=np.flatnonzero(distinct),
+        accuracy=cut(table.accuracy),
+        shown=tuple(map(cut, table.shown)),
+        costs={name: cut(cost) for name, cost in table.costs.items()},
+    )
 
 
 def encode(values: NDArray[np.generic], *, exact: bool = True) -> Json:

@@ -283,6 +283,19 @@ def test_finalists_measured_with_grade_d_are_not_verified_and_not_measured_for_e
     assert {row["made-up_source"] for row in done.json["networks"][:3]} == {"predicted"}
 
 
+@pytest.mark.parametrize("goal", [("-a", "synthetic"), ("--objective", "params")])
+def test_where_all_have_grade_d_none_is_said_to_be_beyond_the_limits(
+    store: Path, bench: Bench, goal: tuple[str, str]
+) -> None:
+    bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
+    words = [word for word in LIMITED if word != "--json"]
+    file = str(store.parent / "devices.toml")
+    done = run(store, "search", *goal, *words, "--verify", "1", "--devices", file)
+    assert done.status == 0, done.stderr
+    assert "no finalist was measured well enough: run the same command again" in done.stdout
+    assert "of 0 networks" not in done.stdout
+
+
 def test_they_are_verified_where_grade_d_is_taken_in(store: Path, bench: Bench) -> None:
     bench.changes = {"gate": {"closed": ["made-up heat"], "waited_s": 300.0}}
     done = verify(store, "--doubtful")

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from factories.own_spaces import own_space
 from factories.reports import HOSTILE, Elements, decode, made_report, made_table, payload_of
 
 from harness.output import report
 from harness.output.report.page import SCRIPTS, build_page
 from harness.output.report.payload import GRADES, encode
-from space import BLOX, MINI, SpaceConfig
+from space import BLOX, MINI, SpaceConfig, find_space
 from space.errors import ConfigError
+from space.hash_table import is_first
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,19 @@ def test_the_pages_numbers_are_the_tables(config: SpaceConfig) -> None:
             np.testing.assert_array_equal(decode(column["measured"]).astype(bool), cost.measured)
             grades = np.array(GRADES)[decode(column["grades"]).astype(int)]
             np.testing.assert_array_equal(grades, cost.grades)
+
+
+def test_a_network_of_several_names_counts_once_and_has_its_first_name() -> None:
+    config = find_space(own_space())
+    table, rows = made_table(config), np.flatnonzero(is_first(config))
+    assert len(rows) < len(config)
+    found = payload_of(build_page(made_report(table)))
+    assert (found["space"]["networks"], found["space"]["names"]) == (len(rows), None)
+    assert found["space"]["indices"] == [str(index) for index in rows.tolist()]
+    columns = [found["accuracy"], *found["costs"]]
+    for column, values in zip(columns, [table.accuracy, *table.costs.values()], strict=True):
+        np.testing.assert_allclose(decode(column["values"]), values.values[rows], rtol=1e-7)
+    assert len(decode(found["supported"])) == len(rows)
 
 
 @pytest.mark.parametrize("distinct", [2, 256, 257, 65536, 65537])

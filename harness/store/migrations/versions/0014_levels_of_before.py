@@ -21,11 +21,10 @@ def upgrade() -> None:
     from harness.estimates.reference import reference_level_ns  # late: it loads numpy
 
     connection = op.get_bind()
-
     known = sa.MetaData()
     known.reflect(
         connection, only=["sessions", "configurations"]
-    )  # with types: raw times are bytes in every driver
+    )  # by type, raw times are bytes in any driver
 
     def row(name: str, key: object) -> Any:
         table = known.tables[name]
